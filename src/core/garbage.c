@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Generations that nothing needs: those whose push was cut off or undone, and the oldest beyond GenerationsMax=. A row
+ * in the intent phase that no operation works on is garbage; it goes when the registry has confirmed the deletion. */
+
+#include <utlist.h>
+
+#include "basic/log.h"
+#include "core/operation.h"
+#include "core/session-object.h"
+
+char *registry_reference(const Config *c, const char *repository, const char *tag) {
+        const char *host = strstr(strempty(c->registry_url), "://");
+
+        if (!host || !repository || !tag)
+                return NULL;
+        host += strlen("://");
+        return strformat("%.*s/%s:%s", (int) strcspn(host, "/"), host, repository, tag);
+}
+
+static Snapshot *oldest_unneeded(Session *s) {
+        Snapshot *oldest = NULL;
+
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT && i->record.generation != s->generation &&
+                    (!oldest || i->record.generation < oldest->record.generation) &&
+                    !manager_image_is_used(s->manager, i->record.image, s))
+                        oldest = i;
+        return oldest;
+}
+
+void session_limit_generations(Session *s) {
+        unsigned kept = 0, max = s->manager->config->generations_max;
+        Snapshot *oldest;
+
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                kept += i->record.phase == SNAPSHOT_KEPT;
+        for (; kept > max && (oldest = oldest_unneeded(s)); kept--) {
+                log_event(LOG_INFO, MESSAGE_SNAPSHOT_DELETED, SESSION_FIELDS(s, session_current_job(s)),
+                          "Session %s: more than %u generations are kept (GenerationsMax=), generation %" PRIu64 " goes.", s->name, max,
+                          oldest->record.generation);
+                oldest->record.phase = SNAPSHOT_INTENT;
+                snapshot_mark_dirty(s, oldest);
+                session_changed(s, CHANGE_GENERATION);
+        }
+}
+
+static void on_retry(void *userdata) {
+        session_collect_garbage(userdata);
+}
+
+static void on_deleted(void *userdata, int r, const Refusal *refusal) {
+        Session *s = userdata;
+        Snapshot *garbage = TAKE_PTR(s->garbage);
+
+        s->call = NULL;
+        if (r >= 0) {
+                backoff_reset(&s->garbage_backoff);
+                session_drop_snapshot(s, garbage);
+                session_collect_garbage(s);
+                return;
+        }
+        log_debug("Session %s: what is left of generation %" PRIu64 " could not be deleted now: %s", s->name, garbage->record.generation,
+                  refusal ? refusal->message : strerror(-r));
+        if (!s->garbage_retry && timer_new(s->manager->event, on_retry, s, &s->garbage_retry) < 0)
+                return;
+        s->garbage_backoff.min_usec = 5 * USEC_PER_SEC;
+        s->garbage_backoff.max_usec = 600 * USEC_PER_SEC;
+        (void) timer_arm(s->garbage_retry, backoff_next(&s->garbage_backoff));
+}
+
+void session_collect_garbage(Session *s) {
+        if (s->operation || s->call || !s->provider || s->manager->stopping || (s->garbage_retry && timer_is_armed(s->garbage_retry)))
+                return;
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_INTENT) {
+                        _cleanup_free_ char *reference = i->record.image ? strdup(i->record.image) :
+                                registry_reference(s->manager->config, i->record.repository, i->record.tag);
+                        s->garbage = i;
+                        int r = reference ? s->provider->vtable->delete_image(s->provider, reference, on_deleted, s, &s->call) : -ENOMEM;
+                        if (r < 0)
+                                on_deleted(s, r, NULL);
+                        return;
+                }
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* CreateSession: what was asked, the template and the defaults become one spec; everything is checked before anything
+ * is changed. */
+
+#include <math.h>
+
+#include "basic/log.h"
+#include "core/identifier.h"
+#include "core/operation.h"
+#include "core/session-object.h"
+
+#define CPUS_MIN 0.1
+#define CPUS_MAX 16.0
+#define MEMORY_MIN (64 * MIB)
+#define MEMORY_MAX (32 * GIB)
+#define IMAGE_LENGTH_MAX 512
+#define WORDS_MAX 1024                  /* of a command, an environment or the labels */
+#define WORDS_BYTES_MAX (128 * KIB)     /* Swarm keeps the whole spec in each of its tasks; raft takes 1.5 MiB a change */
+#define GENERATE_TRIES 16
+
+static int check_words(const char *what, char *const *words, Refusal **reterr) {
+        size_t n = 0, bytes = 0;
+
+        STRV_FOREACH(w, words) {
+                n++;
+                bytes += strlen(*w) + 1;
+                if (!utf8_is_valid(*w))
+                        return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Entry %zu of %s is not valid UTF-8.", n, what);
+        }
+        if (n > WORDS_MAX || bytes > WORDS_BYTES_MAX)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%s has %zu entries with %zu bytes; at most %d entries and %llu bytes are possible.", what, n,
+                              bytes, WORDS_MAX, (unsigned long long) WORDS_BYTES_MAX);
+        return 0;
+}
+
+static int check_label(const char *label, Refusal **reterr) {
+        const char *equals = strchr(label, '=');
+        if (!equals)
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "A label has no \"=\". Labels are written KEY=VALUE.");
+        _cleanup_free_ char *key = strndup(label, (size_t) (equals - label));
+        return key ? label_check(key, equals + 1, reterr) : -ENOMEM;
+}
+
+static int check_parameters(const SessionParameters *p, Refusal **reterr) {
+        int r = 0;
+
+        if (!isempty(p->name) && !session_name_is_valid(p->name))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT,
+                              "The name of the session is not valid. A name has 1 to 40 of the characters a-z, 0-9 and \"-\", begins with a letter and does not "
+                              "end with \"-\". Leave it empty to have one made.");
+        if (p->image && (isempty(p->image) || strlen(p->image) > IMAGE_LENGTH_MAX || !utf8_is_valid(p->image)))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "The image reference is empty, longer than %d bytes or not valid UTF-8.", IMAGE_LENGTH_MAX);
+        if (!p->image && !p->template_name && !p->from)
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Neither a template nor an image is given. Add the option \"template\" (see ListTemplates) or \"image\".");
+        if (p->from && p->image)
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Both \"from\" and \"image\" are given. A clone begins with the files of its source; leave one of them out.");
+        if (!isnan(p->cpus) && p->cpus != 0 && !(p->cpus >= CPUS_MIN && p->cpus <= CPUS_MAX))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "cpus=%g is out of range. A session has %g to %g cpus.", p->cpus, CPUS_MIN, CPUS_MAX);
+        if (p->memory_bytes != 0 && (p->memory_bytes < MEMORY_MIN || p->memory_bytes > MEMORY_MAX))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "memory_bytes=%" PRIu64 " is out of range. A session has %llu to %llu bytes (64 MiB to 32 GiB).",
+                              p->memory_bytes, (unsigned long long) MEMORY_MIN, (unsigned long long) MEMORY_MAX);
+        STRV_FOREACH(e, p->env) {
+                r = env_assignment_check(*e, reterr);
+                if (r < 0)
+                        return r;
+        }
+        STRV_FOREACH(l, p->labels) {
+                r = check_label(*l, reterr);
+                if (r < 0)
+                        return r;
+        }
+        r = check_words("command", p->command, reterr);
+        if (r >= 0)
+                r = check_words("env", p->env, reterr);
+        return r < 0 ? r : check_words("labels", p->labels, reterr);
+}
+
+/* K=V lists: what is asked for replaces what the template has under the same K. */
+static int merge_assignments(char *const *base, char *const *over, Strv *ret) {
+        _cleanup_strv_ Strv merged = strv_copy(over);
+
+        if (!merged)
+                return -ENOMEM;
+        STRV_FOREACH(b, base) {
+                size_t key = strcspn(*b, "=");
+                bool replaced = false;
+                STRV_FOREACH(o, over)
+                        replaced = replaced || (strncmp(*o, *b, key) == 0 && (*o)[key] == '=');
+                if (!replaced && strv_extend(&merged, *b) < 0)
+                        return -ENOMEM;
+        }
+        *ret = TAKE_PTR(merged);
+        return 0;
+}
+
+typedef struct Source {
+        const Template *template;
+        Session *from;
+        uint64_t generation;
+} Source;
+
+static int find_from(Manager *m, const char *from, Source *ret, Refusal **reterr) {
+        const char *colon = strchr(from, ':');
+        _cleanup_free_ char *name = strndup(from, colon ? (size_t) (colon - from) : strlen(from));
+        int r;
+
+        if (!name)
+                return -ENOMEM;
+        r = manager_get_session(m, name, &ret->from, reterr);
+        if (r < 0)
+                return r;
+        ret->generation = ret->from->generation;
+        if (colon && parse_u64(colon + 1, &ret->generation) < 0)
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "from=\"%s\" is not understood. Write SESSION or SESSION:GENERATION.", name);
+        if (!session_find_snapshot(ret->from, ret->generation))
+                return ret->generation == 0 ?
+                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no saved generation to clone. Take one with Snapshot first.", ret->from->name) :
+                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no generation %" PRIu64 ". Its generations are listed by ListSnapshots.",
+                               ret->from->name, ret->generation);
+        return 0;
+}
+
+static int find_source(Manager *m, const SessionParameters *p, Source *ret, Refusal **reterr) {
+        *ret = (Source) {};
+        if (p->template_name) {
+                ret->template = template_table_find(m->templates, p->template_name);
+                if (!ret->template)
+                        return refuse(reterr, REFUSAL_NO_SUCH_TEMPLATE, "There is no template \"%s\". The templates are listed by ListTemplates.",
+                                      utf8_is_valid(p->template_name) ? p->template_name : "?");
+        }
+        return p->from ? find_from(m, p->from, ret, reterr) : 0;
+}
+
+/* The settings of a clone's source, or a template's, or none, under what is asked for. */
+static int fill_spec(const Config *c, const Source *source, const SessionParameters *p, SessionSpec *spec) {
+        static const Template empty = { .cpu_reservation_percent = -1, .memory_reservation_percent = -1 };
+        const Template *t = source->template ? source->template : &empty;
+        const SessionSpec *from = source->from && !source->template ? &source->from->spec : NULL;
+        double cpus = p->cpus > 0 ? p->cpus : from ? from->cpus : t->cpus > 0 ? t->cpus : c->cpus;
+        uint64_t memory = p->memory_bytes ? p->memory_bytes : from ? from->memory_bytes : t->memory_bytes ? t->memory_bytes : c->memory_bytes;
+        unsigned cpu_percent = t->cpu_reservation_percent >= 0 ? (unsigned) t->cpu_reservation_percent : c->cpu_reservation_percent;
+        unsigned memory_percent = t->memory_reservation_percent >= 0 ? (unsigned) t->memory_reservation_percent : c->memory_reservation_percent;
+        int r;
+
+        spec->cpus = cpus;
+        spec->memory_bytes = memory;
+        spec->reserved_cpus = cpus * cpu_percent / 100;
+        spec->reserved_memory_bytes = p->memory_reservation_bytes ? p->memory_reservation_bytes : memory / 100 * memory_percent;
+        spec->idle_timeout_usec = p->idle_timeout_usec ? p->idle_timeout_usec : from ? from->idle_timeout_usec :
+                                  t->idle_timeout_usec ? t->idle_timeout_usec : c->idle_timeout_usec;
+        spec->stop_grace_usec = from ? from->stop_grace_usec : t->stop_grace_usec ? t->stop_grace_usec : c->stop_grace_usec;
+        spec->healthcheck_interval_usec = from ? from->healthcheck_interval_usec : t->healthcheck_interval_usec;
+        spec->healthcheck_retries = from ? from->healthcheck_retries : t->healthcheck_retries;
+        spec->volumes_ephemeral = from ? from->volumes_ephemeral : t->volumes_ephemeral;
+        r = merge_assignments(from ? from->env : t->env, p->env, &spec->env);
+        if (r >= 0)
+                r = merge_assignments(from ? from->labels : t->labels, p->labels, &spec->labels);
+        if (r < 0)
+                return r;
+        spec->command = strv_copy(p->command && p->command[0] ? p->command : from ? from->command : t->command);
+        spec->healthcheck = strv_copy(from ? from->healthcheck : t->healthcheck);
+        spec->features = strv_copy(from ? from->features : t->features);
+        spec->routes = strv_copy(from ? from->routes : t->routes);
+        return spec->command && spec->healthcheck && spec->features && spec->routes ? 0 : -ENOMEM;
+}
+
+static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) {
+        unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = 0, running = 0;
+
+        if (m->stopping)
+                return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "The orchestrator is stopping. Try again when it is back.");
+        if (!m->store_healthy)
+                return refuse(reterr, REFUSAL_STORE_FAILED, "The state cannot be saved now, so no session can be created. Make room in the state directory.");
+        if (all >= m->config->sessions_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "There are %u sessions already (SessionsMax=). Destroy some that are not needed.", all);
+        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
+                mine += s->owner_uid == owner;
+        if (owner != 0 && mine >= m->config->sessions_per_user_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
+                              "Uid %u has %u sessions already (SessionsPerUserMax=). Destroy one that is not needed, or ask an administrator for more.", owner, mine);
+        for (Job *j = m->jobs; j; j = j->hh.next)
+                running += !job_state_is_ended(j->state);
+        if (actor != 0 && running >= m->config->running_jobs_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", running);
+        return 0;
+}
+
+static int choose_provider(Manager *m, const char *wanted, ProviderEntry **ret, Refusal **reterr) {
+        ProviderEntry *e = NULL;
+
+        if (wanted) {
+                e = manager_find_provider(m, wanted);
+                if (!e)
+                        return refuse(reterr, REFUSAL_NO_SUCH_PROVIDER, "There is no provider \"%s\". The providers are listed by ListProviders.",
+                                      utf8_is_valid(wanted) ? wanted : "?");
+        } else
+                STRV_FOREACH(name, m->config->providers)
+                        if (!e)
+                                e = manager_find_provider(m, *name);
+        if (!e)
+                return refuse(reterr, REFUSAL_NO_SUCH_PROVIDER, "No provider is configured. Set Providers= in the [Manager] section.");
+        int r = provider_entry_check(e, reterr);
+        if (r < 0)
+                return r;
+        *ret = e;
+        return 0;
+}
+
+static int choose_node(Manager *m, const char *wanted, const ProviderEntry *e, Node **ret, Refusal **reterr) {
+        *ret = NULL;
+        if (!wanted)
+                return 0;
+        int r = manager_get_node(m, wanted, ret, reterr);
+        if (r < 0)
+                return r;
+        if (!streq((*ret)->provider, e->name))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Node \"%s\" belongs to provider \"%s\", not to \"%s\".", (*ret)->name, (*ret)->provider, e->name);
+        if (!streq_ptr((*ret)->state, "ready") || !streq_ptr((*ret)->availability, "active"))
+                return refuse(reterr, REFUSAL_NO_CAPACITY, "Node \"%s\" takes no sessions now: it is %s, %s.", (*ret)->name, strna((*ret)->state),
+                              strna((*ret)->availability));
+        if (!(*ret)->agent)
+                return refuse(reterr, REFUSAL_NO_CAPACITY, "Node \"%s\" has no agent of the orchestrator, so a session there could not be saved. Install it there first.",
+                              (*ret)->name);
+        return 0;
+}
+
+/* Nobody reserves what he may not use: others could not be placed any more. */
+static int check_reservation(const SessionSpec *spec, Refusal **reterr) {
+        if (spec->reserved_memory_bytes <= spec->memory_bytes)
+                return 0;
+        return refuse(reterr, REFUSAL_INVALID_ARGUMENT,
+                      "memory_reservation_bytes=%" PRIu64 " is more than the %" PRIu64 " bytes that the session may use. Ask for less, or raise memory_bytes.",
+                      spec->reserved_memory_bytes, spec->memory_bytes);
+}
+
+/* Reservations are what Swarm places by; a session that could never be placed is refused with the figures. */
+static int check_capacity(Manager *m, const ProviderEntry *e, const SessionSpec *spec, Refusal **reterr) {
+        uint64_t total = 0, reserved = 0;
+
+        for (Node *n = m->nodes; n; n = n->hh.next)
+                if (streq(n->provider, e->name) && streq_ptr(n->state, "ready") && streq_ptr(n->availability, "active") && n->agent)
+                        total += n->memory_bytes;
+        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
+                if (s->provider == e->provider && session_state_is_active(s->state))
+                        reserved += s->spec.reserved_memory_bytes;
+        if (total == 0 || reserved + spec->reserved_memory_bytes <= total / 10 * 9)
+                return 0;
+
+        char want[32], used[32], all[32];
+        return refuse(reterr, REFUSAL_NO_CAPACITY,
+                      "The session reserves %s of memory; of the %s of the nodes that are ready %s are reserved already, and 90 %% is the limit. "
+                      "Hibernate sessions, ask for less memory, or add a node.",
+                      format_bytes(want, sizeof(want), spec->reserved_memory_bytes), format_bytes(all, sizeof(all), total),
+                      format_bytes(used, sizeof(used), reserved));
+}
+
+static int choose_name(Manager *m, const char *wanted, char **ret, Refusal **reterr) {
+        if (!isempty(wanted)) {
+                Session *other = manager_find_session(m, wanted);
+                if (other)
+                        return refuse(reterr, REFUSAL_SESSION_EXISTS, "There is a session \"%s\" already; it is %s. Choose another name, or leave it empty to have one made.",
+                                      wanted, session_state_to_string(other->state));
+                return free_and_strdup(ret, wanted);
+        }
+        for (int i = 0; i < GENERATE_TRIES; i++) {
+                _cleanup_free_ char *name = session_name_generate();
+                if (!name)
+                        return -ENOMEM;
+                if (!manager_find_session(m, name)) {
+                        *ret = TAKE_PTR(name);
+                        return 0;
+                }
+        }
+        return refuse(reterr, REFUSAL_INTERNAL, "No free name could be made. Give the session a name.");
+}
+
+static int new_session_with_id(Manager *m, Session **ret) {
+        char id[SESSION_ID_LENGTH + 1];
+
+        do
+                session_id_generate(id);
+        while (manager_find_session(m, id));
+        return session_new(m, id, ret);
+}
+
+static int set_strings(Session *s, const Source *source, const SessionParameters *p, const ProviderEntry *e, const Node *n) {
+        const Snapshot *snapshot = source->from ? session_find_snapshot(source->from, source->generation) : NULL;
+        const char *image = p->image ? p->image : source->from ? source->from->image : source->template->image;
+        const char *template_name = source->template ? source->template->name : source->from ? source->from->template_name : NULL;
+
+        if (free_and_strdup(&s->image, image) < 0 ||
+            free_and_strdup(&s->template_name, template_name) < 0 ||
+            free_and_strdup(&s->organization, p->organization ? p->organization : s->manager->config->default_organization) < 0 ||
+            free_and_strdup(&s->provider_name, e->name) < 0 ||
+            free_and_strdup(&s->node, n ? n->id : NULL) < 0 ||
+            (source->from && free_and_strdup(&s->from_session, source->from->id) < 0) ||
+            (snapshot && free_and_strdup(&s->base_image, snapshot->record.image) < 0))
+                return -ENOMEM;
+        s->from_generation = source->generation;
+        return 0;
+}
+
+int manager_create_session(Manager *m, const SessionParameters *p, uid_t actor, Session **ret, Job **ret_job, Refusal **reterr) {
+        _cleanup_(session_freep) Session *s = NULL;
+        uid_t owner = p->owner == UID_UNSET ? actor : p->owner;
+        ProviderEntry *e = NULL;
+        Source source;
+        Node *n = NULL;
+        int r;
+
+        r = check_parameters(p, reterr);
+        if (r >= 0)
+                r = find_source(m, p, &source, reterr);
+        if (r >= 0)
+                r = check_quotas(m, owner, actor, reterr);
+        if (r >= 0)
+                r = choose_provider(m, p->provider ? p->provider : source.from ? source.from->provider_name : source.template ? source.template->provider : NULL,
+                                    &e, reterr);
+        if (r >= 0)
+                r = choose_node(m, p->node, e, &n, reterr);
+        if (r >= 0 && p->organization && !session_name_is_valid(p->organization))
+                r = refuse(reterr, REFUSAL_INVALID_ARGUMENT, "The name of the organization is not valid. It follows the rule of session names.");
+        if (r >= 0)
+                r = new_session_with_id(m, &s);
+        if (r >= 0)
+                r = fill_spec(m->config, &source, p, &s->spec);
+        if (r >= 0)
+                r = check_reservation(&s->spec, reterr);
+        if (r >= 0)
+                r = check_capacity(m, e, &s->spec, reterr);
+        if (r >= 0)
+                r = choose_name(m, p->name, &s->name, reterr);
+        if (r >= 0)
+                r = set_strings(s, &source, p, e, n);
+        if (r < 0)
+                return r;
+
+        s->owner_uid = owner;
+        s->created_usec = core_now();
+        s->wanted = true;
+        r = session_link(s);
+        if (r < 0)
+                return r;
+        session_mark_dirty(s);
+        session_changed(s, CHANGE_ADDED);
+        r = job_new(m, s, JOB_CREATE, NULL, actor, ret_job);
+        if (r < 0) {
+                session_changed(s, CHANGE_REMOVED);
+                return r;
+        }
+        log_event(LOG_INFO, MESSAGE_SESSION_PLACED, SESSION_FIELDS(s, *ret_job), "Session %s goes to provider %s%s%s.", s->name, e->name,
+                  n ? ", node " : "", n ? n->name : "");
+        *ret = TAKE_PTR(s);
+        session_start_next_job(*ret);
+        return 0;
+}

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the providers see, and what follows from it. */
+
+#include "basic/log.h"
+#include "core/operation.h"
+#include "core/reconcile.h"
+#include "core/session-object.h"
+#include "core/session-record.h"
+
+/* A main process that ends just before its Engine is gone was ended by it: Docker stops its containers first. */
+#define ENGINE_STOP_USEC (20 * USEC_PER_SEC)
+/* Saving an exited session is tried again after min, 2 min, 4 min … max. */
+#define SAVE_RETRY_MIN_USEC (10 * USEC_PER_SEC)
+#define SAVE_RETRY_MAX_USEC (600 * USEC_PER_SEC)
+#define THAW_RETRY_USEC (2 * USEC_PER_SEC)
+
+static void start_job(Session *s, JobType type) {
+        Job *j;
+
+        if (s->jobs || s->operation)
+                return;
+        int r = job_new(s->manager, s, type, NULL, 0, &j);
+        if (r < 0)
+                log_error_errno(r, "Session %s: %s could not be begun: %m", s->name, job_type_to_string(type));
+        else
+                session_start_next_job(s);
+}
+
+static Snapshot *find_proven(Session *s) {
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_PROVEN)
+                        return i;
+        return NULL;
+}
+
+static JobType finish_type(const Snapshot *snapshot) {
+        JobType t = job_type_from_string(strempty(snapshot->record.kind));
+        return t == JOB_HIBERNATE ? JOB_HIBERNATE : JOB_STOP;
+}
+
+static void recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot) {
+        int r = operation_recover(s, type, steps, snapshot);
+        if (r < 0)
+                log_error_errno(r, "Session %s: what a crash left could not be taken up: %m", s->name);
+}
+
+/* A generation that was proven, but whose container ran on, holds old files: it is not kept. */
+static void drop_proven(Session *s) {
+        Snapshot *proven = find_proven(s);
+
+        if (!proven)
+                return;
+        proven->record.phase = SNAPSHOT_INTENT;
+        snapshot_mark_dirty(s, proven);
+}
+
+/* A start that a crash cut off: which files it began from stands at the provider. */
+static void adopt_generation(Session *s) {
+        if (s->state == SESSION_RESUMING && (s->observed_generation == 0 || session_find_snapshot(s, s->observed_generation)))
+                s->generation = s->observed_generation;
+}
+
+static void on_retry(void *userdata) {
+        Session *s = userdata;
+
+        if (s->state == SESSION_EXITED)
+                start_job(s, JOB_SAVE_EXITED);
+        else
+                session_reconcile(s);
+}
+
+static void retry_later(Session *s, usec_t delay_usec) {
+        if (!s->retry && timer_new(s->manager->event, on_retry, s, &s->retry) < 0) {
+                log_oom();
+                return;
+        }
+        (void) timer_arm(s->retry, delay_usec);
+}
+
+static void on_thawed(void *userdata, int r, const Refusal *refusal) {
+        Session *s = userdata;
+
+        s->call = NULL;
+        if (r < 0) {
+                log_warning("Session %s is frozen and could not be thawed, trying again: %s", s->name, refusal ? refusal->message : strerror(-r));
+                retry_later(s, THAW_RETRY_USEC);
+                return;
+        }
+        /* What is still frozen was frozen by somebody else; the next observation says so. */
+        s->frozen = false;
+        session_reconcile(s);
+}
+
+static void thaw(Session *s) {
+        if (!s->call && s->provider->vtable->thaw(s->provider, s->id, on_thawed, s, &s->call) < 0)
+                log_oom();
+}
+
+static bool was_ended_by_engine(const Session *s) {
+        const ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
+
+        return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec);
+}
+
+static void set_exited(Session *s) {
+        _cleanup_free_ char *detail = strformat("The main process ended with exit code %i; its files are being saved.", s->exit_code);
+
+        adopt_generation(s);
+        drop_proven(s);
+        s->exited_while_away = s->exited_while_away || s->state == SESSION_LOST;
+        s->stop_reason = STOP_REASON_EXITED;
+        s->failures = 0;
+        log_event(LOG_NOTICE, MESSAGE_SESSION_EXITED, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
+        session_set_state(s, SESSION_EXITED, detail);
+}
+
+/* At once the first time; after a failure with growing pauses, for as long as it takes. */
+static void save_exited(Session *s) {
+        usec_t delay = SAVE_RETRY_MIN_USEC;
+
+        if (s->jobs || (s->retry && timer_is_armed(s->retry)))
+                return;
+        s->wanted = s->wanted && was_ended_by_engine(s);
+        session_mark_dirty(s);
+        if (s->failures == 0) {
+                start_job(s, JOB_SAVE_EXITED);
+                return;
+        }
+        for (unsigned i = 1; i < s->failures && delay < SAVE_RETRY_MAX_USEC; i++)
+                delay *= 2;
+        retry_later(s, MIN(delay, SAVE_RETRY_MAX_USEC));
+}
+
+static void set_removed(Session *s) {
+        bool has_files = session_find_snapshot(s, s->generation) != NULL;
+        _cleanup_free_ char *detail = has_files ?
+                strformat("Its container was removed from outside; generation %" PRIu64 " is the newest that was saved. Start it to go on from there.", s->generation) :
+                strdup("Its container was removed from outside, and no generation of its files was saved. Start it to begin anew from its image.");
+
+        log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
+        drop_proven(s);
+        s->wanted = false;
+        s->stop_reason = STOP_REASON_ERROR;
+        session_set_state(s, has_files && session_state_may_follow(s->state, SESSION_STOPPED) ? SESSION_STOPPED : SESSION_FAILED, detail);
+}
+
+static void set_lost(Session *s) {
+        _cleanup_free_ char *detail = strformat("Node %s does not answer. The session goes on when the node is back, or can be restored from its newest generation.",
+                                                strna(s->node));
+        adopt_generation(s);
+        s->stop_reason = STOP_REASON_NODE_LOST;
+        log_event(LOG_WARNING, MESSAGE_SESSION_LOST, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
+        session_set_state(s, SESSION_LOST, detail);
+}
+
+static void set_running(Session *s) {
+        adopt_generation(s);
+        drop_proven(s);
+        s->wanted = true;
+        s->stop_reason = STOP_REASON_NONE;
+        session_set_state(s, SESSION_RUNNING, NULL);
+        if (s->frozen)
+                thaw(s);
+}
+
+static void abort_resume(Session *s) {
+        Snapshot *newest = session_find_snapshot(s, s->generation);
+
+        s->wanted = false;
+        session_set_state(s, newest && streq_ptr(newest->record.kind, "hibernate") ? SESSION_HIBERNATED : SESSION_STOPPED, NULL);
+}
+
+static void act(Session *s, ReconcileAction action) {
+        switch (action) {
+        case RECONCILE_NONE:
+                break;
+        case RECONCILE_CREATE:
+                start_job(s, JOB_CREATE);
+                break;
+        case RECONCILE_SET_RUNNING:
+                set_running(s);
+                break;
+        case RECONCILE_SET_EXITED:
+                set_exited(s);
+                save_exited(s);
+                break;
+        case RECONCILE_SET_LOST:
+                set_lost(s);
+                break;
+        case RECONCILE_SET_REMOVED:
+                set_removed(s);
+                session_reconcile(s);
+                break;
+        case RECONCILE_SAVE_EXITED:
+                save_exited(s);
+                break;
+        case RECONCILE_THAW:
+                thaw(s);
+                break;
+        case RECONCILE_ABORT_SAVE:
+                set_running(s);
+                break;
+        case RECONCILE_FINISH_REST:
+                recover(s, finish_type(find_proven(s)), operation_steps_finish_rest, find_proven(s));
+                break;
+        case RECONCILE_FINISH_RECORD:
+                recover(s, finish_type(find_proven(s)), operation_steps_finish_record, find_proven(s));
+                break;
+        case RECONCILE_ABORT_RESUME:
+                abort_resume(s);
+                break;
+        case RECONCILE_RESUME:
+                if (session_state_is_rest(s->state))
+                        start_job(s, JOB_START);
+                else
+                        recover(s, JOB_START, operation_steps_up, NULL);
+                break;
+        case RECONCILE_LAY_DOWN:
+                recover(s, JOB_STOP, operation_steps_lay_down, NULL);
+                break;
+        case RECONCILE_DESTROY:
+                recover(s, JOB_DESTROY, operation_steps_destroy, NULL);
+                break;
+        default:
+                break;
+        }
+}
+
+void session_reconcile(Session *s) {
+        ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
+
+        if (s->operation || s->manager->stopping || !e || !e->listed)
+                return;
+        if (!s->jobs || !session_state_allows(s->state, s->jobs->type) || s->state == SESSION_EXITED) {
+                ReconcileAction a = reconcile(&(ReconcileInput) {
+                        .state = s->state,
+                        .wanted = s->wanted,
+                        .exists = s->exists,
+                        .task_wanted = s->task_wanted,
+                        .task = s->task,
+                        .frozen = s->frozen,
+                        .proven = find_proven(s) != NULL,
+                });
+                if (a != RECONCILE_NONE)
+                        log_debug("Session %s: %s, task %s: %s.", s->name, session_state_to_string(s->state), task_state_to_string(s->task),
+                                  reconcile_action_to_string(a));
+                act(s, a);
+        }
+        session_start_next_job(s);
+        session_collect_garbage(s);
+}
+
+static bool update_string(char **p, const char *s) {
+        if (streq_ptr(*p, s))
+                return false;
+        (void) free_and_strdup(p, s);
+        return true;
+}
+
+static void take_observation(Session *s, const ProviderObservation *o, const ProviderEntry *e) {
+        if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
+                s->exit_seen_usec = core_now();
+                s->exited_while_away = !e->listed;
+        }
+        s->observed = true;
+        s->exists = o->exists;
+        s->task_wanted = o->wanted;
+        s->frozen = o->frozen;
+        s->task = o->task;
+        s->exit_code = o->exit_code;
+        s->observed_generation = o->generation;
+        (void) update_string(&s->observed_image, o->image);
+        (void) update_string(&s->container, o->container);
+        (void) update_string(&s->task_error, o->error);
+        if (update_string(&s->health, o->health))
+                session_changed(s, CHANGE_HEALTH);
+        if (o->node && update_string(&s->node, o->node)) {
+                session_mark_dirty(s);
+                session_changed(s, CHANGE_PLACE);
+        }
+        s->list_serial = e->list_serial;
+}
+
+/* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
+ * never replaces what the store says. */
+static Session *rebuild(ProviderEntry *e, const ProviderObservation *o) {
+        Manager *m = e->manager;
+        Session *s;
+
+        if (!o->record || !o->image)
+                return NULL;
+        int r = session_from_label(m, o->session, o->record, o->image, o->generation, &s);
+        if (r >= 0) {
+                r = free_and_strdup(&s->provider_name, e->name);
+                if (r >= 0)
+                        r = session_link(s);
+                if (r < 0)
+                        session_free(s);
+        }
+        if (r < 0) {
+                log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
+                return NULL;
+        }
+        s->state = o->wanted ? SESSION_RESUMING : o->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
+        s->wanted = o->wanted;
+        session_mark_dirty(s);
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                snapshot_mark_dirty(s, i);
+        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
+                  "Session %s was not in the store; it was rebuilt from its record at provider %s.", s->name, e->name);
+        session_changed(s, CHANGE_ADDED);
+        return s;
+}
+
+static void on_session(Provider *p, const ProviderObservation *o, void *userdata) {
+        ProviderEntry *e = userdata;
+        Session *s = manager_find_session(e->manager, o->session);
+
+        if (!s && o->exists && !e->manager->stopping)
+                s = rebuild(e, o);
+        if (!s || s->provider != p)
+                return;
+        take_observation(s, o, e);
+        if (s->operation)
+                operation_observed(s->operation);
+        else
+                session_reconcile(s);
+}
+
+static void on_list_begin(Provider *p, void *userdata) {
+        ProviderEntry *e = userdata;
+        e->list_serial++;
+}
+
+static void on_list_end(Provider *p, void *userdata) {
+        ProviderEntry *e = userdata;
+        Session *s, *next;
+
+        e->listed = true;
+        HASH_ITER(hh_id, e->manager->sessions_by_id, s, next) {
+                if (s->provider != p)
+                        continue;
+                if (s->list_serial != e->list_serial)
+                        take_observation(s, &(ProviderObservation) { .session = s->id, .task = TASK_NONE }, e);
+                if (s->operation)
+                        operation_observed(s->operation);
+                else
+                        session_reconcile(s);
+        }
+}
+
+static int node_update(Node *n, const ProviderNode *o) {
+        const struct {
+                char **to;
+                const char *from;
+        } strings[] = {
+                { &n->name, o->name },
+                { &n->state, o->state },
+                { &n->availability, o->availability },
+                { &n->role, o->role },
+                { &n->address, o->address },
+                { &n->engine_version, o->engine_version },
+        };
+        int changed = n->nano_cpus != o->nano_cpus || n->memory_bytes != o->memory_bytes || n->agent != o->agent;
+
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++)
+                changed |= update_string(strings[i].to, strings[i].from);
+        n->nano_cpus = o->nano_cpus;
+        n->memory_bytes = o->memory_bytes;
+        n->agent = o->agent;
+        return changed;
+}
+
+static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
+        ProviderEntry *e = userdata;
+        Manager *m = e->manager;
+        uint64_t mask = CHANGE_STATE;
+        Node *n;
+
+        HASH_FIND_STR(m->nodes, o->id, n);
+        if (!n) {
+                n = calloc(1, sizeof(*n));
+                if (!n || !(n->id = strdup(o->id)) || !(n->provider = strdup(e->name))) {
+                        if (n)
+                                node_free(n);
+                        log_oom();
+                        return;
+                }
+                HASH_ADD_KEYPTR(hh, m->nodes, n->id, strlen(n->id), n);
+                mask = CHANGE_ADDED;
+        }
+        if (node_update(n, o) || mask == CHANGE_ADDED)
+                manager_changed(m, OBJECT_NODE, n, mask);
+}
+
+static void on_node_removed(Provider *p, const char *id, void *userdata) {
+        ProviderEntry *e = userdata;
+        Node *n;
+
+        HASH_FIND_STR(e->manager->nodes, id, n);
+        if (!n)
+                return;
+        HASH_DEL(e->manager->nodes, n);
+        manager_changed(e->manager, OBJECT_NODE, n, CHANGE_REMOVED);
+        node_free(n);
+}
+
+static void on_health(Provider *p, ProviderHealth health, const char *detail, void *userdata) {
+        ProviderEntry *e = userdata;
+        ProviderHealth old = e->health;
+
+        if (!update_string(&e->detail, detail) && old == health)
+                return;
+        e->health = health;
+        if (health == PROVIDER_UNAVAILABLE) {
+                /* Until the next full list nothing is known for sure. */
+                if (e->listed)
+                        e->lost_usec = core_now();
+                e->listed = false;
+        }
+        if (old != health)
+                log_event(health == PROVIDER_HEALTHY ? LOG_NOTICE : LOG_WARNING,
+                          health == PROVIDER_HEALTHY ? MESSAGE_PROVIDER_RECOVERED : MESSAGE_PROVIDER_UNAVAILABLE, LOG_FIELDS(.provider = e->name),
+                          "Provider %s is %s%s%s", e->name, provider_health_to_string(health), isempty(detail) ? "." : ": ", strempty(detail));
+        manager_changed(e->manager, OBJECT_PROVIDER, e, CHANGE_STATE);
+}
+
+const ProviderObserver *manager_observer(ProviderEntry *e, ProviderObserver *ret) {
+        *ret = (ProviderObserver) {
+                .on_list_begin = on_list_begin,
+                .on_session = on_session,
+                .on_list_end = on_list_end,
+                .on_node = on_node,
+                .on_node_removed = on_node_removed,
+                .on_health = on_health,
+                .userdata = e,
+        };
+        return ret;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Destroy, and the end of a single generation. What is to go is marked first, so that a crash leaves it to go. */
+
+#include <signal.h>
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "core/operation.h"
+#include "core/session-object.h"
+
+static void step_intend_destroy(Operation *o) {
+        Session *s = o->session;
+
+        o->cancelable = false;
+        s->wanted = false;
+        if (s->state != SESSION_DESTROYING)
+                session_set_state(s, SESSION_DESTROYING, NULL);
+        s->ended_by_uid = o->job->actor_uid;
+        session_mark_dirty(s);
+        operation_commit_surely(o);
+}
+
+static void on_killed(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r < 0)
+                log_debug("Session %s: not killed before its removal, ignoring: %s", o->session->name, refusal ? refusal->message : strerror(-r));
+        operation_next(o);
+}
+
+/* Nothing of what it would still write is kept, so it gets no grace. The removal does not depend on this. */
+static void step_kill(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_DESTROY_INTENT_SAVED);
+        if (s->task != TASK_RUNNING) {
+                operation_next(o);
+                return;
+        }
+        job_set_stage(o->job, "killing the container");
+        int r = s->provider->vtable->signal(s->provider, s->id, SIGKILL, on_killed, o, &o->call);
+        if (r < 0)
+                on_killed(o, r, NULL);
+}
+
+static void step_remove(Operation *o);
+
+static void on_removed(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r >= 0) {
+                operation_next(o);
+                return;
+        }
+        _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
+        operation_retry(o, step_remove, stage);
+}
+
+static void step_remove(Operation *o) {
+        Session *s = o->session;
+
+        job_set_stage(o->job, "removing the service");
+        int r = s->provider->vtable->remove(s->provider, s->id, on_removed, o, &o->call);
+        if (r < 0)
+                on_removed(o, r, NULL);
+}
+
+/* The name under which a generation can be deleted: its digest, or, where a push was cut off, its tag. */
+static char *snapshot_reference(const Session *s, const Snapshot *snapshot) {
+        const SnapshotRecord *r = &snapshot->record;
+
+        return r->image ? strdup(r->image) : registry_reference(s->manager->config, r->repository, r->tag);
+}
+
+static void step_delete_generations(Operation *o);
+
+static void on_generation_deleted(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r >= 0) {
+                session_drop_snapshot(o->session, o->snapshot);
+                o->snapshot = NULL;
+                step_delete_generations(o);
+                return;
+        }
+        _cleanup_free_ char *stage = strformat("waiting for the registry: %s", refusal ? refusal->message : strerror(-r));
+        operation_retry(o, step_delete_generations, stage);
+}
+
+static void delete_image(Operation *o, provider_done_cb cb) {
+        Session *s = o->session;
+        _cleanup_free_ char *reference = snapshot_reference(s, o->snapshot);
+
+        int r = !reference ? -ENOMEM : s->provider->vtable->delete_image(s->provider, reference, cb, o, &o->call);
+        if (r < 0)
+                cb(o, r, NULL);
+}
+
+/* One after the other; a generation that a clone runs from stays in the registry until the clone goes. */
+static void step_delete_generations(Operation *o) {
+        Session *s = o->session;
+
+        for (;;) {
+                o->snapshot = s->snapshots;
+                if (!o->snapshot)
+                        break;
+                if (!o->job->options.keep_snapshots && !(o->snapshot->record.image && manager_image_is_used(s->manager, o->snapshot->record.image, s))) {
+                        job_set_stage(o->job, "deleting generations");
+                        delete_image(o, on_generation_deleted);
+                        return;
+                }
+                session_drop_snapshot(s, o->snapshot);
+        }
+        operation_next(o);
+}
+
+static void step_removed(Operation *o) {
+        crash_point(CRASH_DESTROY_SERVICE_REMOVED);
+        operation_next(o);
+}
+
+static void step_save_gone(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_DESTROY_GENERATIONS_DELETED);
+        s->ended_usec = core_now();
+        session_set_state(s, SESSION_GONE, NULL);
+        operation_commit_surely(o);
+}
+
+static void step_log_gone(Operation *o) {
+        Session *s = o->session;
+
+        log_event(LOG_NOTICE, MESSAGE_SESSION_DESTROYED, SESSION_FIELDS(s, o->job), "Session %s: destroyed.", s->name);
+        operation_next(o);
+}
+
+const operation_step operation_steps_destroy[] = {
+        step_intend_destroy, step_kill, step_remove, step_removed, step_delete_generations, step_save_gone, step_log_gone, NULL,
+};
+
+static void step_intend_delete(Operation *o) {
+        o->cancelable = false;
+        o->snapshot = session_find_snapshot(o->session, o->job->options.generation);
+        if (!o->snapshot) {
+                Refusal *error = NULL;
+                (void) refuse(&error, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no generation %" PRIu64 " any more.", o->session->name,
+                              o->job->options.generation);
+                operation_fail(o, error);
+                return;
+        }
+        o->snapshot->record.phase = SNAPSHOT_INTENT;
+        snapshot_mark_dirty(o->session, o->snapshot);
+        operation_commit_then_next(o);
+}
+
+/* A failure leaves the row as an intent: the collection of what was left over goes on with it. */
+static void step_delete(Operation *o) {
+        job_set_stage(o->job, "deleting the generation");
+        delete_image(o, operation_provider_done);
+}
+
+static void step_save_deleted(Operation *o) {
+        Session *s = o->session;
+        uint64_t generation = o->snapshot->record.generation;
+
+        session_drop_snapshot(s, o->snapshot);
+        o->snapshot = NULL;
+        log_event(LOG_INFO, MESSAGE_SNAPSHOT_DELETED, SESSION_FIELDS(s, o->job), "Session %s: generation %" PRIu64 " deleted.", s->name, generation);
+        operation_commit_surely(o);
+}
+
+const operation_step operation_steps_delete_snapshot[] = { step_intend_delete, step_delete, step_save_deleted, NULL };

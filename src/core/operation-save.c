@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Everything that saves files: hibernate, stop, the end of a main process, snapshot. The order is that of
+ * docs/ARCHITECTURE.md §6: intent, freeze and copy, proof, record, kill, record. */
+
+#include <jansson.h>
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "core/operation.h"
+#include "core/session-object.h"
+#include "core/session-record.h"
+
+static bool is_snapshot(const Operation *o) {
+        return o->job->type == JOB_SNAPSHOT;
+}
+
+/* What the session is, if its saving is undone: what the provider last saw of its container. */
+static void settle(Operation *o) {
+        Session *s = o->session;
+
+        if (!is_snapshot(o)) {
+                SessionState back = s->task == TASK_EXITED || o->from_state == SESSION_EXITED ? SESSION_EXITED :
+                                    s->task == TASK_LOST ? SESSION_LOST : SESSION_RUNNING;
+                s->failures++;
+                session_set_state(s, back, back == SESSION_RUNNING || !o->error ? NULL : o->error->message);
+                if (back == SESSION_RUNNING)
+                        s->failures = 0;
+        }
+        if (o->error && o->error->code != REFUSAL_CANCELED)
+                log_event(LOG_WARNING, MESSAGE_CAPTURE_ABORTED, SESSION_FIELDS(s, o->job), "Session %s: its files were not saved, it is %s: %s", s->name,
+                          session_state_to_string(s->state), o->error->message);
+        operation_undone(o);
+}
+
+static void on_thawed(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r < 0 && o->session->task == TASK_RUNNING) {
+                operation_retry(o, operation_undo_save, "thawing");
+                return;
+        }
+        settle(o);
+}
+
+/* The number stays burned; the row stays as an intent until what may have reached the registry is deleted. The
+ * provider thaws by itself when a capture fails or is cancelled; asking again makes sure that it is over. */
+void operation_undo_save(Operation *o) {
+        Session *s = o->session;
+
+        if (o->snapshot) {
+                o->snapshot->record.phase = SNAPSHOT_INTENT;
+                snapshot_mark_dirty(s, o->snapshot);
+                o->snapshot = NULL;
+        }
+        s->wanted = s->wanted || o->from_state == SESSION_RUNNING;
+        job_set_stage(o->job, "thawing");
+        int r = s->provider->vtable->thaw(s->provider, s->id, on_thawed, o, &o->call);
+        if (r < 0)
+                on_thawed(o, r, NULL);
+}
+
+static void save_intent(Operation *o, SessionState state) {
+        Session *s = o->session;
+
+        o->undo = operation_undo_save;
+        o->cancelable = true;
+        job_set_stage(o->job, "preparing");
+        int r = session_burn_generation(s, o->job, &o->snapshot);
+        if (r < 0) {
+                operation_fail_with(o, r, NULL);
+                return;
+        }
+        if (state != s->state)
+                session_set_state(s, state, NULL);
+        operation_commit_then_next(o);
+}
+
+static void step_intend_hibernate(Operation *o) {
+        o->session->wanted = false;
+        save_intent(o, SESSION_HIBERNATING);
+}
+
+static void step_intend_stop(Operation *o) {
+        o->session->wanted = o->job->type == JOB_RESTART;
+        save_intent(o, SESSION_STOPPING);
+}
+
+static void step_intend_save_exited(Operation *o) {
+        if (o->job->type != JOB_SAVE_EXITED)
+                o->session->wanted = o->job->type == JOB_RESTART || o->job->type == JOB_START;
+        save_intent(o, o->rest_state == SESSION_HIBERNATED ? SESSION_HIBERNATING : SESSION_STOPPING);
+}
+
+static void step_intend_snapshot(Operation *o) {
+        save_intent(o, o->session->state);
+}
+
+static void step_terminate(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_STOP_INTENT_SAVED);
+        o->cancelable = false;
+        job_set_stage(o->job, "stopping the main process");
+        int r = s->provider->vtable->terminate(s->provider, s->id, s->spec.stop_grace_usec, operation_provider_done, o, &o->call);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
+static void step_terminated(Operation *o) {
+        crash_point(CRASH_STOP_EXITED);
+        o->from_state = SESSION_EXITED;
+        operation_next(o);
+}
+
+static void on_progress(void *userdata, const ProviderCaptureProgress *p) {
+        Operation *o = userdata;
+
+        job_set_stage(o->job, p->stage);
+        job_set_progress(o->job, p->bytes_done, p->bytes_total);
+}
+
+static char *names_to_json(char *const *names) {
+        json_t *a = json_array();
+        STRV_FOREACH(n, names) {
+                /* File names are bytes; those that are no UTF-8 are shown with their bad bytes replaced. */
+                json_t *v = json_string(*n);
+                json_array_append_new(a, v ? v : json_string_nocheck("(name that is not UTF-8)"));
+        }
+        char *text = json_dumps(a, JSON_COMPACT);
+        json_decref(a);
+        return text;
+}
+
+static int record_result(Operation *o, const ProviderCaptureResult *c) {
+        SnapshotRecord *r = &o->snapshot->record;
+
+        if (free_and_strdup(&r->image, c->image) < 0 || free_and_strdup(&r->witness, c->witness) < 0)
+                return -ENOMEM;
+        free(r->dropped);
+        r->dropped = c->dropped && c->dropped[0] ? names_to_json(c->dropped) : NULL;
+        r->bytes = c->bytes;
+        r->uncompressed_bytes = c->uncompressed_bytes;
+        r->entries = c->entries;
+        r->session_layers = c->session_layers;
+        r->frozen_usec = o->job->frozen_usec = c->frozen_usec;
+        r->phase = SNAPSHOT_PROVEN;
+        job_set_progress(o->job, c->bytes, (int64_t) c->bytes);
+        return 0;
+}
+
+static void on_captured(void *userdata, int r, const Refusal *refusal, const ProviderCaptureResult *c) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r >= 0) {
+                crash_point(CRASH_CAPTURE_PUSHED);
+                r = record_result(o, c);
+        }
+        if (r < 0)
+                operation_fail_with(o, r, refusal);
+        else
+                operation_next(o);
+}
+
+static void capture(Operation *o, CaptureMode mode) {
+        Session *s = o->session;
+
+        crash_point(CRASH_CAPTURE_INTENT_SAVED);
+        o->cancelable = true;
+        int r = s->provider->vtable->capture(s->provider, &(ProviderCapture) {
+                .session = s->id,
+                .mode = mode,
+                .generation = o->snapshot->record.generation,
+                .job = o->job->id,
+                .image = session_current_image(s),
+                .repository = o->snapshot->record.repository,
+                .tag = o->snapshot->record.tag,
+                .lossy = o->job->options.lossy,
+                .layers_max = s->manager->config->session_layers_max,
+        }, on_progress, on_captured, o, &o->call);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
+static void step_capture_hold(Operation *o) {
+        capture(o, CAPTURE_HOLD);
+}
+
+static void step_capture_thaw(Operation *o) {
+        capture(o, CAPTURE_THAW);
+}
+
+static void step_capture_exited(Operation *o) {
+        capture(o, CAPTURE_EXITED);
+}
+
+static void step_save_proven(Operation *o) {
+        o->cancelable = false;
+        job_set_stage(o->job, "recording");
+        snapshot_mark_dirty(o->session, o->snapshot);
+        operation_commit_then_next(o);
+}
+
+static void step_rest(Operation *o);
+
+static void on_rested(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r >= 0) {
+                session_expect_task(o->session, false);
+                operation_next(o);
+        } else if (r == -EBADRQC && refusal->code == REFUSAL_FILES_CHANGED)
+                operation_fail_with(o, r, refusal);
+        else {
+                _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
+                operation_retry(o, step_rest, stage);
+        }
+}
+
+/* The files are safe. From here on only a witness that broke turns back; everything else is tried until it is done. */
+static void step_rest(Operation *o) {
+        Session *s = o->session;
+        _cleanup_free_ char *label = NULL;
+
+        crash_point(CRASH_CAPTURE_RECORD_SAVED);
+        o->undo = operation_undo_save;
+        o->cancelable = false;
+        job_set_stage(o->job, "removing the container");
+        int r = session_to_label(s, &label);
+        if (r >= 0)
+                r = s->provider->vtable->rest(s->provider, &(ProviderRest) {
+                        .session = s->id,
+                        .witness = o->snapshot->record.witness,
+                        .image = o->snapshot->record.image,
+                        .generation = o->snapshot->record.generation,
+                        .record = label,
+                }, on_rested, o, &o->call);
+        if (r < 0)
+                on_rested(o, r, NULL);
+}
+
+static void keep_snapshot(Operation *o) {
+        Session *s = o->session;
+
+        o->snapshot->record.phase = SNAPSHOT_KEPT;
+        snapshot_mark_dirty(s, o->snapshot);
+        s->generation = o->snapshot->record.generation;
+        session_changed(s, CHANGE_GENERATION);
+}
+
+static void step_save_rested(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_CAPTURE_RESTED);
+        o->undo = NULL;
+        keep_snapshot(o);
+        s->failures = 0;
+        s->stopped_usec = core_now();
+        if (s->stop_reason == STOP_REASON_NONE)
+                s->stop_reason = o->job->type == JOB_SAVE_EXITED ? STOP_REASON_EXITED : STOP_REASON_MANUAL;
+        session_set_state(s, o->rest_state, NULL);
+        operation_commit_surely(o);
+}
+
+static void step_save_kept(Operation *o) {
+        crash_point(CRASH_CAPTURE_RECORD_SAVED);
+        o->undo = NULL;
+        o->cancelable = false;
+        keep_snapshot(o);
+        session_mark_dirty(o->session);
+        operation_commit_surely(o);
+}
+
+static const char *end_message_id(const Operation *o) {
+        return is_snapshot(o) ? MESSAGE_SESSION_SNAPSHOT : o->rest_state == SESSION_HIBERNATED ? MESSAGE_SESSION_HIBERNATED : MESSAGE_SESSION_STOPPED;
+}
+
+static void step_log_saved(Operation *o) {
+        Session *s = o->session;
+        const SnapshotRecord *r = &o->snapshot->record;
+        usec_t duration = core_now() - o->job->started_usec;
+        _cleanup_free_ char *image = strformat("SWARM_IMAGE=%s", r->image), *bytes = strformat("SWARM_BYTES=%" PRIu64, r->bytes),
+                            *took = strformat("SWARM_DURATION_USEC=%" PRIu64, duration), *frozen = strformat("SWARM_FROZEN_USEC=%" PRIu64, r->frozen_usec);
+
+        crash_point(CRASH_CAPTURE_DONE);
+        log_event(LOG_NOTICE, end_message_id(o),
+                  LOG_FIELDS(.session = s->id, .session_name = s->name, .owner_uid = s->owner_uid, .actor_uid = o->job->actor_uid, .job = o->job->id,
+                             .provider = s->provider_name, .node = s->node, .extra = (const char *const[]) { image, bytes, took, frozen, NULL }),
+                  "Session %s: generation %" PRIu64 " saved as %s (%" PRIu64 " bytes, %.3f s, frozen %.3f s).", s->name, r->generation, r->image,
+                  r->bytes, (double) duration / USEC_PER_SEC, (double) r->frozen_usec / USEC_PER_SEC);
+        o->snapshot = NULL;
+        o->restore_generation = s->generation;
+        session_limit_generations(s);
+        operation_next(o);
+}
+
+#define STEPS_REST step_save_proven, step_rest, step_save_rested, step_log_saved
+
+const operation_step operation_steps_hibernate[] = { step_intend_hibernate, step_capture_hold, STEPS_REST, NULL };
+const operation_step operation_steps_stop[] = { step_intend_stop, step_terminate, step_terminated, step_capture_exited, STEPS_REST, NULL };
+const operation_step operation_steps_save_exited[] = { step_intend_save_exited, step_capture_exited, STEPS_REST, NULL };
+const operation_step operation_steps_snapshot[] = { step_intend_snapshot, step_capture_thaw, step_save_proven, step_save_kept, step_log_saved, NULL };
+/* After a crash between the record and the end. */
+const operation_step operation_steps_finish_rest[] = { step_rest, step_save_rested, step_log_saved, NULL };
+const operation_step operation_steps_finish_record[] = { step_save_rested, step_log_saved, NULL };

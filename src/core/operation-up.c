@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* From nothing, or from rest, to running. */
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "core/operation.h"
+#include "core/session-object.h"
+#include "core/session-record.h"
+
+static bool is_create(const Operation *o) {
+        return o->job->type == JOB_CREATE;
+}
+
+/* A creation that fails leaves the session behind, with its name and settings: whoever asked for it must hear of that. */
+static void name_remedy(Operation *o) {
+        Refusal *error = NULL;
+
+        if (!o->error || o->error->code == REFUSAL_CANCELED || o->error->code == REFUSAL_INTERRUPTED)
+                return;
+        if (refuse(&error, o->error->code, "%s Session \"%s\" is left as failed: start it when that is mended, or destroy it.", o->error->message,
+                   o->session->name) != -EBADRQC)
+                return;
+        refusal_free(o->error);
+        o->error = error;
+}
+
+/* Where a session ends whose start was undone. */
+static void settle(Operation *o) {
+        Session *s = o->session;
+        SessionState back = is_create(o) || o->from_state == SESSION_FAILED ? SESSION_FAILED :
+                            session_state_is_rest(o->from_state) ? o->from_state : SESSION_STOPPED;
+
+        s->wanted = false;
+        if (back == SESSION_FAILED)
+                s->stop_reason = STOP_REASON_ERROR;
+        if (is_create(o))
+                name_remedy(o);
+        session_set_state(s, back, o->error ? o->error->message : NULL);
+        operation_undone(o);
+}
+
+static void on_discarded(void *userdata, int r, const Refusal *refusal) {
+        Operation *o = userdata;
+
+        o->call = NULL;
+        if (r < 0)
+                log_warning("Session %s: the start that failed could not be taken back at the provider, ignoring: %s", o->session->name,
+                            refusal ? refusal->message : strerror(-r));
+        else
+                session_expect_task(o->session, false);
+        settle(o);
+}
+
+/* The provider was asked for a task, and none has run yet: there are no files that could be lost. */
+static void undo_asked(Operation *o) {
+        Session *s = o->session;
+
+        if (s->task == TASK_RUNNING || s->task == TASK_EXITED) {
+                /* Came up after all. */
+                session_set_state(s, SESSION_RUNNING, NULL);
+                operation_undone(o);
+                return;
+        }
+        int r = operation_discard(o, on_discarded);
+        if (r < 0)
+                on_discarded(o, r, NULL);
+}
+
+static void step_save_placing(Operation *o) {
+        o->undo = settle;
+        o->cancelable = true;
+        o->session->wanted = true;
+        if (o->session->state == SESSION_NEW)
+                session_set_state(o->session, SESSION_PLACING, NULL);
+        session_mark_dirty(o->session);
+        job_set_stage(o->job, "placing");
+        operation_commit_then_next(o);
+}
+
+static int check_image(Session *s, const ProviderImage *image, Refusal **reterr) {
+        if (image->volumes && image->volumes[0] && !s->spec.volumes_ephemeral)
+                return refuse(reterr, REFUSAL_IMAGE_REFUSED,
+                              "Image \"%s\" declares the volume %s: what is written there would be lost with the container. Use an image without VOLUME, "
+                              "or say `volumes: ephemeral` in the template.", s->image, image->volumes[0]);
+        return 0;
+}
+
+static void on_image(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
+        Operation *o = userdata;
+        Refusal *error = NULL;
+
+        o->call = NULL;
+        if (r < 0) {
+                operation_fail_with(o, r, refusal);
+                return;
+        }
+        r = check_image(o->session, image, &error);
+        if (r >= 0)
+                r = free_and_strdup(&o->session->base_image, image->image);
+        if (r < 0) {
+                operation_fail(o, refusal_of(r, &error));
+                return;
+        }
+        session_mark_dirty(o->session);
+        operation_next(o);
+}
+
+static void step_resolve_image(Operation *o) {
+        Session *s = o->session;
+
+        if (s->base_image) {
+                operation_next(o);
+                return;
+        }
+        job_set_stage(o->job, "resolving the image");
+        int r = s->provider->vtable->resolve_image(s->provider, s->image, on_image, o, &o->call);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
+static void step_save_image(Operation *o) {
+        operation_commit_then_next(o);
+}
+
+typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
+
+/* The environment of the container: the user's, and the features that the image understands. */
+static int make_env(const Session *s, Strv *ret) {
+        _cleanup_strv_ Strv env = strv_copy(s->spec.env);
+        _cleanup_free_ char *features = NULL;
+
+        if (!env)
+                return -ENOMEM;
+        STRV_FOREACH(f, s->spec.features) {
+                char *joined = strformat("%s%s%s", features ? features : "SWARM_FEATURES=", features ? "," : "", *f);
+                if (!joined)
+                        return -ENOMEM;
+                free(features);
+                features = joined;
+        }
+        if (features && strv_extend(&env, features) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(env);
+        return 0;
+}
+
+static int ask_for_task(Operation *o, start_fn start) {
+        Session *s = o->session;
+        Snapshot *snapshot = is_create(o) ? NULL : session_find_snapshot(s, o->restore_generation);
+        _cleanup_free_ char *record = NULL;
+        _cleanup_strv_ Strv env = NULL;
+        int r;
+
+        r = session_to_label(s, &record);
+        if (r < 0)
+                return r;
+        r = make_env(s, &env);
+        if (r < 0)
+                return r;
+        return start(s->provider, &(ProviderSpec) {
+                .session = s->id,
+                .name = s->name,
+                .image = snapshot ? snapshot->record.image : s->base_image,
+                .generation = snapshot ? snapshot->record.generation : 0,
+                .command = s->spec.command,
+                .env = env,
+                .labels = s->spec.labels,
+                .record = record,
+                .organization = s->organization,
+                .node = is_create(o) ? s->node : NULL,
+                .nano_cpus = (uint64_t) (s->spec.cpus * 1e9),
+                .memory_bytes = s->spec.memory_bytes,
+                .reserved_nano_cpus = (uint64_t) (s->spec.reserved_cpus * 1e9),
+                .reserved_memory_bytes = s->spec.reserved_memory_bytes,
+                .stop_grace_usec = s->spec.stop_grace_usec,
+                .healthcheck = s->spec.healthcheck,
+                .healthcheck_interval_usec = s->spec.healthcheck_interval_usec,
+                .healthcheck_retries = s->spec.healthcheck_retries,
+        }, operation_provider_done, o, &o->call);
+}
+
+static void step_create(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_CREATE_INTENT_SAVED);
+        o->undo = undo_asked;
+        o->cancelable = false;
+        job_set_stage(o->job, "creating the service");
+        int r = ask_for_task(o, s->provider->vtable->create);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
+static void step_created(Operation *o) {
+        crash_point(CRASH_CREATE_SERVICE_MADE);
+        session_expect_task(o->session, true);
+        if (o->session->state == SESSION_PLACING)
+                session_set_state(o->session, SESSION_STARTING, NULL);
+        operation_next(o);
+}
+
+static void fail_start(Operation *o, RefusalCode code, const char *what) {
+        Session *s = o->session;
+        const char *said = s->task_error;
+        Refusal *error = NULL;
+
+        (void) refuse(&error, code, "Session \"%s\" could not be started: %s%s%s%s", s->name, what, isempty(said) ? "" : " The provider says: ",
+                      strempty(said), isempty(said) || endswith(said, ".") ? "" : ".");
+        operation_fail(o, error);
+}
+
+/* It ran, and is over already. What it wrote is saved like that of any session whose main process ends. */
+static void exited_at_once(Operation *o) {
+        Session *s = o->session;
+        Refusal *error = NULL;
+
+        s->wanted = false;
+        s->stop_reason = STOP_REASON_EXITED;
+        (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
+                      "The main process of session \"%s\" ended with exit code %i right after its start. Give a command that keeps running; "
+                      "its files are being saved.", s->name, s->exit_code);
+        o->undo = NULL;
+        session_set_state(s, SESSION_EXITED, error ? error->message : NULL);
+        operation_fail(o, error);
+}
+
+static void on_start_observed(Operation *o) {
+        Session *s = o->session;
+
+        switch (s->task) {
+        case TASK_RUNNING:
+                crash_point(is_create(o) ? CRASH_CREATE_RUNNING_SEEN : CRASH_RESTORE_RUNNING_SEEN);
+                operation_next(o);
+                break;
+        case TASK_EXITED:
+                exited_at_once(o);
+                break;
+        case TASK_FAILED:
+                fail_start(o, REFUSAL_PROVIDER_FAILED, "the task failed before its main process ran.");
+                break;
+        case TASK_PENDING:
+                job_set_stage(o->job, "waiting for a place");
+                break;
+        case TASK_STARTING:
+                job_set_stage(o->job, "starting the container");
+                break;
+        default:
+                break;
+        }
+}
+
+static void on_start_timeout(Operation *o) {
+        fail_start(o, o->session->task == TASK_PENDING ? REFUSAL_NO_CAPACITY : REFUSAL_TIMED_OUT,
+                   "it was not running within StartTimeoutSec=.");
+}
+
+static void step_wait_running(Operation *o) {
+        o->cancelable = true;
+        o->on_observed = on_start_observed;
+        o->on_timer = on_start_timeout;
+        (void) timer_arm(o->timer, o->session->manager->config->start_timeout_usec);
+        on_start_observed(o);
+}
+
+static void step_save_running(Operation *o) {
+        Session *s = o->session;
+
+        o->cancelable = false;
+        if (!is_create(o))
+                s->generation = session_find_snapshot(s, o->restore_generation) ? o->restore_generation : 0;
+        s->started_usec = s->last_activity_usec = core_now();
+        s->stop_reason = STOP_REASON_NONE;
+        session_set_state(s, SESSION_RUNNING, NULL);
+        session_mark_dirty(s);
+        session_changed(s, CHANGE_STATE | CHANGE_GENERATION);
+        operation_commit_surely(o);
+}
+
+static void step_log_running(Operation *o) {
+        Session *s = o->session;
+
+        log_event(LOG_NOTICE, is_create(o) ? MESSAGE_SESSION_CREATED : o->job->type == JOB_RESTORE ? MESSAGE_SESSION_RESTORED : MESSAGE_SESSION_STARTED,
+                  SESSION_FIELDS(s, o->job), "Session %s runs on node %s (%s, generation %" PRIu64 ", %.1f s).", s->name, strna(s->node),
+                  job_type_to_string(o->job->type), s->generation, (double) (core_now() - o->job->started_usec) / USEC_PER_SEC);
+        operation_next(o);
+}
+
+const operation_step operation_steps_create[] = {
+        step_save_placing, step_resolve_image, step_save_image, step_create, step_created, step_wait_running, step_save_running, step_log_running, NULL,
+};
+
+static void step_save_resuming(Operation *o) {
+        Session *s = o->session;
+
+        o->undo = settle;
+        o->cancelable = true;
+        s->wanted = true;
+        if (s->state != SESSION_RESUMING)
+                session_set_state(s, SESSION_RESUMING, NULL);
+        session_mark_dirty(s);
+        job_set_stage(o->job, "placing");
+        operation_commit_then_next(o);
+}
+
+static void step_run(Operation *o) {
+        Session *s = o->session;
+
+        crash_point(CRASH_RESTORE_INTENT_SAVED);
+        o->undo = undo_asked;
+        o->cancelable = false;
+        job_set_stage(o->job, "starting the service");
+        int r = ask_for_task(o, s->provider->vtable->run);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
+static void step_ran(Operation *o) {
+        crash_point(CRASH_RESTORE_SERVICE_UPDATED);
+        session_expect_task(o->session, true);
+        operation_next(o);
+}
+
+/* A session whose creation failed before its image was known resolves it now. */
+const operation_step operation_steps_up[] = {
+        step_save_resuming, step_resolve_image, step_save_image, step_run, step_ran, step_wait_running, step_save_running, step_log_running, NULL,
+};

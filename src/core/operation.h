@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What carries a job out: a list of steps, each of which saves an intent, asks the provider for one thing or waits for
+ * an observation. A step ends by calling operation_next(), operation_fail() or, where it undoes itself, by
+ * operation_undone(). One operation is in flight per session; nothing of it outlives the process: what a crash leaves
+ * is resolved by core/reconcile. */
+
+#include "core/manager.h"
+
+typedef struct Operation Operation;
+typedef void (*operation_step)(Operation *o);
+
+/* Lists of steps, each NULL-terminated. */
+typedef struct OperationPlan {
+        const operation_step *first;
+        const operation_step *then;     /* or NULL */
+} OperationPlan;
+
+struct Operation {
+        Session *session;
+        Job *job;
+        OperationPlan plan;
+        size_t step;                    /* of plan.first */
+        bool cancelable;                /* set by each step */
+
+        ProviderCall *call;             /* what is asked of the provider now */
+        CommitWait *wait;
+        Timer *timer;
+        Backoff backoff;
+        void (*on_observed)(Operation *o);
+        void (*on_timer)(Operation *o);
+        void (*undo)(Operation *o);     /* takes back what the steps so far did; ends with operation_undone() */
+        operation_step resume;          /* what the retry timer repeats */
+
+        /* What it works on. */
+        SessionState from_state;        /* where it began and, undone, ends */
+        Snapshot *snapshot;             /* the generation being taken or deleted */
+        uint64_t restore_generation;
+        SessionState rest_state;        /* hibernated or stopped */
+        Refusal *error;                 /* why it is being undone */
+};
+
+/* The plan of the job's verb, in the state in which the session is. */
+int operation_start(Session *s, Job *j);
+/* By the orchestrator itself, after a crash: a new job with a plan of its own. `snapshot` may be NULL. */
+int operation_recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot);
+Operation *operation_free(Operation *o);
+bool operation_is_cancelable(const Operation *o);
+void operation_cancel(Operation *o, Refusal *reason);   /* takes reason */
+void operation_observed(Operation *o);
+
+/* For steps. */
+void operation_next(Operation *o);
+void operation_done(Operation *o);                      /* job done */
+void operation_fail(Operation *o, Refusal *error);      /* takes error; runs undo */
+void operation_fail_with(Operation *o, int r, const Refusal *refusal);
+void operation_undone(Operation *o);                    /* job failed or canceled, with o->error */
+void operation_commit_then_next(Operation *o);          /* the next step comes when all is on disk */
+void operation_retry(Operation *o, operation_step step, const char *stage);     /* after a while, without end */
+void operation_provider_done(void *userdata, int r, const Refusal *refusal);    /* provider_done_cb: next or fail */
+
+/* Thaws what a save froze, gives the generation up; for `undo`. */
+void operation_undo_save(Operation *o);
+/* Asks the provider to lay the session to rest as its newest generation, whatever is in its container. */
+int operation_discard(Operation *o, provider_done_cb cb);
+
+/* For what must not fail any more: tries again until the store takes it. */
+void operation_commit_surely(Operation *o);
+
+extern const operation_step operation_steps_create[], operation_steps_up[], operation_steps_hibernate[], operation_steps_stop[],
+        operation_steps_save_exited[], operation_steps_snapshot[], operation_steps_discard[], operation_steps_lay_down[], operation_steps_finish_rest[],
+        operation_steps_finish_record[], operation_steps_destroy[], operation_steps_delete_snapshot[];

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the parts of the core do with sessions and jobs, and nobody else. */
+
+#include "core/manager.h"
+
+/* 0, or the refusal of a provider that is known to be away. */
+int provider_entry_check(const ProviderEntry *e, Refusal **reterr_refusal);
+
+int session_new(Manager *m, const char *id, Session **ret);
+Session *session_free(Session *s);              /* takes it out of the tables */
+DEFINE_CLEANUP(Session *, session_free)
+/* Into the tables, by id and by name; -EEXIST. */
+int session_link(Session *s);
+void session_mark_dirty(Session *s);
+void session_changed(Session *s, uint64_t mask);
+/* The fields of a journal record about it. */
+#define SESSION_FIELDS(s, j)                                                                                      \
+        LOG_FIELDS(.session = (s)->id, .session_name = (s)->name, .owner_uid = (s)->owner_uid,                    \
+                   .actor_uid = (j) ? (j)->actor_uid : UID_UNSET, .job = (j) ? (j)->id : 0,                       \
+                   .provider = (s)->provider_name, .node = (s)->node)
+
+/* The provider has accepted that a task is wanted, or none: what it said before that is out of date. */
+void session_expect_task(Session *s, bool wanted);
+
+/* Burns the next number and records the intent. */
+int session_burn_generation(Session *s, Job *job, Snapshot **ret);
+int session_add_snapshot(Session *s, const SnapshotRecord *r);
+int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *image);
+void session_drop_snapshot(Session *s, Snapshot *snapshot);
+void snapshot_mark_dirty(Session *s, Snapshot *snapshot);
+/* Does any living session run from this image, or keep it as a generation it can be restored from? */
+bool manager_image_is_used(Manager *m, const char *image, const Session *except);
+
+/* A job of the orchestrator itself or, through session_request(), of a caller. It starts when its turn comes. */
+int job_new(Manager *m, Session *s, JobType type, const JobOptions *options, uid_t actor, Job **ret);
+Job *job_free(Job *j);
+int job_link(Manager *m, Job *j);
+void job_mark_dirty(Job *j);
+void job_changed(Job *j, uint64_t mask);
+/* Ends it, archives it, starts the session's next one. Takes error. */
+void job_end(Job *j, JobState state, Refusal *error);
+/* Starts the first of the queue if nothing runs and the provider is there. */
+void session_start_next_job(Session *s);
+
+/* registry-host/repository:tag */
+char *registry_reference(const Config *c, const char *repository, const char *tag);
+/* More generations than GenerationsMax=: the oldest that nothing needs is marked to go. */
+void session_limit_generations(Session *s);
+/* Generations that are marked to go, or whose push was cut off, and that no operation works on: deletes one. */
+void session_collect_garbage(Session *s);
+
+/* What is to be saved at the end of the turn (core/manager-commit.c). */
+void manager_mark_session(Manager *m, Session *s);
+void manager_mark_job(Manager *m, Job *j);
+void manager_mark_snapshot(Manager *m, Session *s, Snapshot *snapshot);
+void manager_forget_session(Manager *m, Session *s);
+void manager_forget_job(Manager *m, Job *j);
+void manager_forget_snapshot(Manager *m, const char *session, Snapshot *snapshot);      /* deletes its row */
+int manager_commit_init(Manager *m);
+void manager_commit_done(Manager *m);
+int manager_commit_now(Manager *m);
+void node_free(Node *n);
+void manager_changed(Manager *m, ObjectKind kind, void *object, uint64_t mask);
+/* Destroyed and archived: out of the tables and freed. */
+void manager_end_session(Session *s);
+/* The observation and the operation are over: what must be done? (core/manager-observe.c) */
+void session_reconcile(Session *s);
+const ProviderObserver *manager_observer(ProviderEntry *e, ProviderObserver *ret);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A session: one container's life, and the generations of its files. */
+
+#include <uthash.h>
+
+#include "basic/macro.h"
+#include "basic/refusal.h"
+#include "basic/string-util.h"
+#include "core/job.h"
+#include "core/provider.h"
+#include "core/session-state.h"
+#include "event/event-util.h"
+#include "store/store.h"
+
+typedef struct Operation Operation;
+
+/* What the container is made with; saved as JSON (core/session-spec.c). */
+typedef struct SessionSpec {
+        Strv command;
+        Strv env;                       /* may hold secrets: never logged, never a property */
+        Strv labels;
+        double cpus;
+        uint64_t memory_bytes;
+        double reserved_cpus;
+        uint64_t reserved_memory_bytes;
+        usec_t idle_timeout_usec, stop_grace_usec;
+        Strv healthcheck;
+        usec_t healthcheck_interval_usec;
+        unsigned healthcheck_retries;
+        Strv features, routes;
+        bool volumes_ephemeral;
+} SessionSpec;
+
+void session_spec_done(SessionSpec *s);
+int session_spec_to_json(const SessionSpec *s, char **ret);
+int session_spec_from_json(const char *json, SessionSpec *ret);         /* -EBADMSG */
+
+typedef struct Snapshot {
+        SnapshotRecord record;
+        UT_hash_handle hh;              /* session->snapshots by generation */
+        bool dirty;
+} Snapshot;
+
+struct Session {
+        Manager *manager;
+        char *id, *name;
+        SessionState state;
+        char *state_detail;
+        StopReason stop_reason;
+        bool wanted;
+        uid_t owner_uid;
+        char *organization, *provider_name, *template_name, *node;
+        char *image, *base_image;
+        SessionSpec spec;
+        uint64_t generation, next_generation;
+        unsigned failures;
+        usec_t created_usec, started_usec, stopped_usec, last_activity_usec;
+        char *from_session;
+        uint64_t from_generation;
+        char *health;                   /* from the provider; NULL without a check */
+
+        usec_t ended_usec;              /* > 0: destroyed, waiting to be archived */
+        uid_t ended_by_uid;
+
+        Provider *provider;             /* NULL while no provider of that name is configured */
+        Snapshot *snapshots;            /* by generation */
+        Job *jobs;                      /* queue; the running one first */
+        Operation *operation;           /* of the running job */
+
+        /* What the provider last said. */
+        bool observed;                  /* something has been said since the connection came up */
+        bool exists, task_wanted, frozen;
+        bool exited_while_away;         /* the exit was found, not seen: the Engine or the machine had gone down */
+        usec_t exit_seen_usec;
+        Timer *retry;                   /* a save of an exited session that failed is tried again */
+        Timer *garbage_retry;
+        Backoff garbage_backoff;
+        ProviderCall *call;             /* of the orchestrator itself, beside any operation: thaw, delete */
+        Snapshot *garbage;              /* what the call deletes */
+        TaskState task;
+        int exit_code;
+        char *container, *task_error, *observed_image;
+        uint64_t observed_generation;
+        unsigned list_serial;           /* of the list that named it last */
+
+        bool dirty;
+        UT_hash_handle hh_id, hh_name;
+};
+
+/* The running job of the session, or NULL. */
+Job *session_current_job(const Session *s);
+/* A proven generation. NULL if there is none. */
+Snapshot *session_find_snapshot(const Session *s, uint64_t generation);
+/* Newest proven generation's image, or the base image. */
+const char *session_current_image(const Session *s);
+
+/* The one place that changes the state: checks the table, marks it for saving, logs, tells the observer. */
+void session_set_state(Session *s, SessionState state, const char *detail);
+
+/* Queues a verb: validates options and state, checks limits, creates the job. The reply goes out after
+ * manager_on_commit(). */
+int session_request(Session *s, JobType verb, const JobOptions *options, uid_t actor, Job **ret, Refusal **reterr_refusal);
+/* The owner did something. extend_usec moves the idle deadline at least so far from now. */
+int session_touch(Session *s, usec_t now, usec_t extend_usec, Refusal **reterr_refusal);
+int session_kill(Session *s, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret, Refusal **reterr_refusal);

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "basic/log.h"
+#include "basic/string-util.h"
+#include "event/event-util.h"
+#include "event/worker.h"
+
+#define READ_SIZE (64 * KIB)
+#define STDERR_LINE_MAX (8 * KIB)
+#define INPUT_MAX (16 * MIB)
+#define KILL_AFTER_USEC (5 * USEC_PER_SEC)
+
+extern char **environ;
+
+typedef struct Lines {
+        int fd;
+        sd_event_source *source;
+        char *buffer;
+        size_t size, allocated;
+} Lines;
+
+struct Worker {
+        sd_event *event;
+        pid_t pid;
+        sd_event_source *child;         /* owns the pidfd */
+        Timer *silence, *kill;
+        char *log_prefix;
+        usec_t timeout_usec;
+
+        Lines out, err;
+        int input_fd;
+        sd_event_source *input_source;
+        char *input;                    /* queued; may hold secrets */
+        size_t input_size, input_sent;
+        bool input_closing;
+
+        worker_line_cb on_line;
+        worker_exit_cb on_exit;
+        void *userdata;
+        bool ended;                     /* no line is delivered any more */
+        bool *gone;                     /* set by worker_free() under a callback */
+};
+
+/* ---- the child, between fork and exec: system calls only, since other threads may hold malloc's lock ---- */
+
+typedef struct ChildSetup {
+        int in, out, err;
+        pid_t parent;
+        const int *caps;
+        char **argv, **envp;
+} ChildSetup;
+
+static void child_reset_signals(void) {
+        struct sigaction sa = { .sa_handler = SIG_DFL };
+        sigset_t none;
+
+        for (int s = 1; s < _NSIG; s++)
+                (void) sigaction(s, &sa, NULL);
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool cap_wanted(const int *caps, int cap) {
+        for (; caps && *caps >= 0; caps++)
+                if (*caps == cap)
+                        return true;
+        return false;
+}
+
+/* What the child holds after exec is its ambient set (or, for root, its bounding set). A capability that the daemon does
+ * not hold itself is left out: the child says best what it cannot do without. */
+static void child_set_capabilities(const int *caps) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2] = {};
+
+        (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        if (geteuid() == 0)
+                for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+                        if (!cap_wanted(caps, c))
+                                (void) prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
+        if (syscall(SYS_capget, &header, data) < 0)
+                return;
+        data[0].inheritable = data[1].inheritable = 0;
+        for (const int *c = caps; c && *c >= 0; c++)
+                data[*c / 32].inheritable |= data[*c / 32].permitted & (1U << (*c % 32));
+        if (syscall(SYS_capset, &header, data) < 0)
+                return;
+        for (const int *c = caps; c && *c >= 0; c++)
+                (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, *c, 0, 0);
+}
+
+static _noreturn_ void child_run(const ChildSetup *c) {
+        static const char message[] = "<3>cannot be executed\n";
+
+        child_reset_signals();
+        if (dup2(c->in, STDIN_FILENO) < 0 || dup2(c->out, STDOUT_FILENO) < 0 || dup2(c->err, STDERR_FILENO) < 0 ||
+            syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
+                _exit(126);
+        child_set_capabilities(c->caps);
+        /* After the capabilities, since a change of credentials clears it; the parent may be dead by now. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != c->parent)
+                _exit(126);
+        execve(c->argv[0], c->argv, c->envp);
+        (void) !write(STDERR_FILENO, message, sizeof(message) - 1);
+        _exit(127);
+}
+
+/* What systemd gave to the daemon is not the child's: it would report readiness or log for it. */
+static int child_environment(char ***ret) {
+        static const char *const dropped[] = {
+                "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
+                "CREDENTIALS_DIRECTORY=", "JOURNAL_STREAM=",
+        };
+        char **env = calloc(strv_length(environ) + 1, sizeof(char *));
+        size_t n = 0;
+
+        if (!env)
+                return -ENOMEM;
+        STRV_FOREACH(e, environ) {
+                bool keep = true;
+                for (size_t i = 0; i < ELEMENTSOF(dropped); i++)
+                        if (startswith(*e, dropped[i]))
+                                keep = false;
+                if (keep)
+                        env[n++] = *e;
+        }
+        *ret = env;
+        return 0;
+}
+
+/* ---- lines ---- */
+
+static int lines_reserve(Lines *l) {
+        size_t n = MAX(l->allocated * 2, (size_t) READ_SIZE * 2);
+        char *p;
+
+        if (l->allocated - l->size > READ_SIZE)
+                return 0;
+        p = realloc(l->buffer, n);
+        if (!p)
+                return -ENOMEM;
+        l->buffer = p;
+        l->allocated = n;
+        return 0;
+}
+
+static void lines_close(Lines *l) {
+        l->source = sd_event_source_disable_unref(l->source);
+        closep(&l->fd);
+        l->fd = -EBADF;
+}
+
+/* Reads once. 1: something came, 0: nothing now, negative: the end, and the descriptor is closed. */
+static int lines_read(Lines *l) {
+        ssize_t n;
+
+        if (l->fd < 0)
+                return -EPIPE;
+        if (lines_reserve(l) < 0) {
+                lines_close(l);
+                return -ENOMEM;
+        }
+        n = read(l->fd, l->buffer + l->size, READ_SIZE);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return 0;
+        if (n <= 0) {
+                lines_close(l);
+                return -EPIPE;
+        }
+        l->size += (size_t) n;
+        return 1;
+}
+
+static void lines_consume(Lines *l, size_t n) {
+        memmove(l->buffer, l->buffer + n, l->size - n);
+        l->size -= n;
+}
+
+static void log_line(Worker *w, const char *line) {
+        int level = LOG_INFO;
+
+        if (line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {
+                level = line[1] - '0';
+                line += 3;
+        }
+        if (*line)
+                log_full(level, 0, "%s: %s", w->log_prefix, line);
+}
+
+/* Logs what is complete; at the end, or when a line gets too long, also what is not. */
+static void log_lines(Worker *w, bool all) {
+        Lines *l = &w->err;
+        size_t done = 0;
+
+        while (done < l->size) {
+                char *p = l->buffer + done, *nl = memchr(p, '\n', l->size - done);
+                size_t n = nl ? (size_t) (nl - p) : l->size - done;
+
+                if (!nl && !all && n < STDERR_LINE_MAX)
+                        break;
+                _cleanup_free_ char *line = strndup(p, MIN(n, STDERR_LINE_MAX));
+                if (line)
+                        log_line(w, line);
+                done += n > STDERR_LINE_MAX ? STDERR_LINE_MAX : n + (nl ? 1 : 0);
+        }
+        lines_consume(l, done);
+}
+
+static void worker_kill(Worker *w, int signo) {
+        if (w->child)
+                (void) sd_event_source_send_child_signal(w->child, signo, NULL, 0);
+}
+
+static void worker_end(Worker *w, const char *why) {
+        log_warning("%s: killed: %s.", w->log_prefix, why);
+        w->ended = true;
+        w->out.size = 0;
+        lines_close(&w->out);
+        worker_kill(w, SIGKILL);
+}
+
+/* Negative when the worker was freed by the callback. */
+static int deliver_lines(Worker *w) {
+        Lines *l = &w->out;
+        size_t done = 0;
+        bool gone = false;
+
+        w->gone = &gone;
+        while (!w->ended) {
+                char *p = l->buffer + done, *nl = l->size > done ? memchr(p, '\n', l->size - done) : NULL;
+
+                if (!nl)
+                        break;
+                if ((size_t) (nl - p) > WORKER_LINE_MAX)
+                        goto too_long;
+                *nl = 0;
+                done += (size_t) (nl - p) + 1;
+                if (w->silence)
+                        (void) timer_arm(w->silence, w->timeout_usec);
+                w->on_line(w, p, (size_t) (nl - p), w->userdata);
+                if (gone)
+                        return -ECANCELED;
+        }
+        w->gone = NULL;
+        if (w->ended)
+                return 0;
+        lines_consume(l, done);
+        if (l->size <= WORKER_LINE_MAX)
+                return 0;
+too_long:
+        w->gone = NULL;
+        worker_end(w, "a line of its output is too long");
+        return 0;
+}
+
+static int on_output(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Worker *w = userdata;
+
+        if (lines_read(&w->out) > 0)
+                (void) deliver_lines(w);
+        return 0;
+}
+
+static int on_errors(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        Worker *w = userdata;
+
+        log_lines(w, lines_read(&w->err) < 0);
+        return 0;
+}
+
+/* ---- input ---- */
+
+static void input_done(Worker *w) {
+        if (w->input)
+                explicit_bzero(w->input, w->input_size);
+        free(TAKE_PTR(w->input));
+        w->input_size = w->input_sent = 0;
+}
+
+static void input_shut(Worker *w) {
+        input_done(w);
+        w->input_source = sd_event_source_disable_unref(w->input_source);
+        closep(&w->input_fd);
+        w->input_fd = -EBADF;
+}
+
+static void input_write(Worker *w) {
+        while (w->input_sent < w->input_size) {
+                ssize_t n = send(w->input_fd, w->input + w->input_sent, w->input_size - w->input_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EAGAIN) {
+                        (void) sd_event_source_set_enabled(w->input_source, SD_EVENT_ON);
+                        return;
+                }
+                if (n < 0) {
+                        /* The child does not want it. Its exit tells more. */
+                        input_shut(w);
+                        return;
+                }
+                w->input_sent += (size_t) n;
+        }
+        input_done(w);
+        (void) sd_event_source_set_enabled(w->input_source, SD_EVENT_OFF);
+        if (w->input_closing)
+                input_shut(w);
+}
+
+static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
+        input_write(userdata);
+        return 0;
+}
+
+int worker_send(Worker *w, const char *data, size_t size) {
+        char *p;
+
+        if (w->input_fd < 0 || w->input_closing)
+                return -EPIPE;
+        if (size > INPUT_MAX - w->input_size)
+                return -ENOBUFS;
+        if (size == 0)
+                return 0;
+        /* Not realloc(): it would leave a copy of a secret behind. */
+        p = malloc(w->input_size + size);
+        if (!p)
+                return -ENOMEM;
+        if (w->input) {
+                memcpy(p, w->input, w->input_size);
+                explicit_bzero(w->input, w->input_size);
+                free(w->input);
+        }
+        memcpy(p + w->input_size, data, size);
+        w->input = p;
+        w->input_size += size;
+        return sd_event_source_set_enabled(w->input_source, SD_EVENT_ON);
+}
+
+int worker_close_input(Worker *w) {
+        w->input_closing = true;
+        if (w->input_fd >= 0 && w->input_size == 0)
+                input_shut(w);
+        return 0;
+}
+
+/* ---- end ---- */
+
+static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
+        Worker *w = userdata;
+
+        /* NULL: the owner has let go of it, only the reaping was left. */
+        if (!w) {
+                (void) sd_event_source_set_floating(s, false);
+                return 0;
+        }
+        /* What it wrote is in the pipes. Not until their end: a grandchild may hold them open. */
+        while (lines_read(&w->err) > 0)
+                log_lines(w, false);
+        log_lines(w, true);
+        while (!w->ended && lines_read(&w->out) > 0)
+                if (deliver_lines(w) < 0)
+                        return 0;
+        if (w->out.size > 0 && !w->ended)
+                log_debug("%s: ended within a line of output, which is dropped.", w->log_prefix);
+        w->ended = true;
+        input_shut(w);
+        lines_close(&w->out);
+        lines_close(&w->err);
+        if (w->silence)
+                timer_disarm(w->silence);
+        timer_disarm(w->kill);
+        /* sd-event reaps it after this dispatch; nothing can be signalled by us any more. */
+        w->child = sd_event_source_unref(w->child);
+        w->on_exit(w, si->si_code, si->si_status, w->userdata);
+        return 0;
+}
+
+static void on_silence(void *userdata) {
+        worker_end(userdata, "it was silent for too long");
+}
+
+static void on_kill_timer(void *userdata) {
+        worker_kill(userdata, SIGKILL);
+}
+
+void worker_terminate(Worker *w) {
+        if (!w->child)
+                return;
+        worker_kill(w, SIGTERM);
+        if (!timer_is_armed(w->kill))
+                (void) timer_arm(w->kill, KILL_AFTER_USEC);
+}
+
+pid_t worker_pid(const Worker *w) {
+        return w->pid;
+}
+
+/* Kills the child and leaves the source to the loop, which reaps it when it is dead. */
+static void worker_abandon(Worker *w) {
+        worker_kill(w, SIGKILL);
+        (void) sd_event_source_set_userdata(w->child, NULL);
+        (void) sd_event_source_set_floating(w->child, true);
+        w->child = sd_event_source_unref(w->child);
+}
+
+Worker *worker_free(Worker *w) {
+        if (!w)
+                return NULL;
+        if (w->gone)
+                *w->gone = true;
+        if (w->child)
+                worker_abandon(w);
+        input_shut(w);
+        lines_close(&w->out);
+        lines_close(&w->err);
+        free(w->out.buffer);
+        free(w->err.buffer);
+        timer_free(w->silence);
+        timer_free(w->kill);
+        free(w->log_prefix);
+        sd_event_unref(w->event);
+        free(w);
+        return NULL;
+}
+
+/* ---- begin ---- */
+
+/* sd-event insists on SIGCHLD being blocked even where it watches by pidfd. */
+static int block_sigchld(void) {
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -errno : 0;
+}
+
+/* All signals are blocked over the fork, so that no handler of the parent runs in the child. */
+static pid_t fork_child(const ChildSetup *setup) {
+        sigset_t all, saved;
+        pid_t pid;
+
+        sigfillset(&all);
+        if (sigprocmask(SIG_SETMASK, &all, &saved) < 0)
+                return -errno;
+        pid = fork();
+        if (pid == 0)
+                child_run(setup);
+        if (pid < 0)
+                pid = -errno;
+        (void) sigprocmask(SIG_SETMASK, &saved, NULL);
+        return pid;
+}
+
+/* Above the standard descriptors, so that none of the child's dup2() overwrites one that is still needed. */
+static int fd_above_stdio(int *fd) {
+        int n;
+
+        if (*fd > STDERR_FILENO)
+                return 0;
+        n = fcntl(*fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (n < 0)
+                return -errno;
+        (void) close(*fd);
+        *fd = n;
+        return 0;
+}
+
+static int set_nonblocking(int fd) {
+        int flags = fcntl(fd, F_GETFL);
+        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* Stdin is a socket: a write to a child that is gone gives EPIPE there, and no SIGPIPE. */
+static int worker_open_stdio(Worker *w, int ret_child[static 3]) {
+        int in[2], out[2], err[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
+                return -errno;
+        w->input_fd = in[1];
+        ret_child[0] = in[0];
+        if (pipe2(out, O_CLOEXEC) < 0)
+                return -errno;
+        w->out.fd = out[0];
+        ret_child[1] = out[1];
+        if (pipe2(err, O_CLOEXEC) < 0)
+                return -errno;
+        w->err.fd = err[0];
+        ret_child[2] = err[1];
+        for (int i = 0; i < 3; i++) {
+                r = fd_above_stdio(&ret_child[i]);
+                if (r < 0)
+                        return r;
+        }
+        r = set_nonblocking(w->out.fd);
+        return r < 0 ? r : set_nonblocking(w->err.fd);
+}
+
+static int worker_watch_stdio(Worker *w) {
+        int r;
+
+        r = sd_event_add_io(w->event, &w->err.source, w->err.fd, EPOLLIN, on_errors, w);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(w->event, &w->out.source, w->out.fd, EPOLLIN, on_output, w);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(w->event, &w->input_source, w->input_fd, EPOLLOUT, on_input, w);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(w->input_source, SD_EVENT_OFF);
+}
+
+static int worker_watch_child(Worker *w) {
+        _cleanup_close_ int pidfd = (int) syscall(SYS_pidfd_open, w->pid, 0);
+        int r = pidfd < 0 ? -errno : 0;
+
+        if (r >= 0)
+                r = sd_event_add_child_pidfd(w->event, &w->child, pidfd, WEXITED, on_child, w);
+        if (r < 0) {
+                (void) kill(w->pid, SIGKILL);
+                (void) waitpid(w->pid, NULL, 0);
+                return r;
+        }
+        (void) sd_event_source_set_child_pidfd_own(w->child, true);
+        TAKE_FD(pidfd);
+        (void) sd_event_source_set_child_process_own(w->child, true);
+        (void) sd_event_source_set_description(w->child, "worker");
+        return 0;
+}
+
+static int worker_new(sd_event *event, const WorkerSpec *spec, Worker **ret) {
+        _cleanup_(worker_freep) Worker *w = malloc(sizeof(*w));
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        *w = (Worker) {
+                .event = sd_event_ref(event),
+                .out.fd = -EBADF,
+                .err.fd = -EBADF,
+                .input_fd = -EBADF,
+                .log_prefix = strdup(spec->log_prefix ?: spec->argv[0]),
+                .timeout_usec = spec->timeout_usec,
+                .on_line = spec->on_line,
+                .on_exit = spec->on_exit,
+                .userdata = spec->userdata,
+        };
+        if (!w->log_prefix)
+                return -ENOMEM;
+        r = timer_new(event, on_kill_timer, w, &w->kill);
+        if (r < 0)
+                return r;
+        if (spec->timeout_usec > 0 && spec->timeout_usec != USEC_INFINITY) {
+                r = timer_new(event, on_silence, w, &w->silence);
+                if (r < 0)
+                        return r;
+                r = timer_arm(w->silence, spec->timeout_usec);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+static int worker_fork(Worker *w, const WorkerSpec *spec) {
+        _cleanup_close_ int in = -EBADF, out = -EBADF, err = -EBADF;
+        _cleanup_free_ char **env = NULL;
+        int child[3] = { -EBADF, -EBADF, -EBADF }, r;
+
+        r = child_environment(&env);
+        if (r < 0)
+                return r;
+        r = worker_open_stdio(w, child);
+        in = child[0], out = child[1], err = child[2];
+        if (r < 0)
+                return r;
+        r = worker_watch_stdio(w);
+        if (r < 0)
+                return r;
+        w->pid = fork_child(&(const ChildSetup) {
+                .in = in, .out = out, .err = err,
+                .parent = getpid(),
+                .caps = spec->ambient_caps,
+                .argv = (char **) spec->argv,
+                .envp = env,
+        });
+        return w->pid < 0 ? w->pid : 0;
+}
+
+int worker_spawn(sd_event *event, const WorkerSpec *spec, Worker **ret) {
+        _cleanup_(worker_freep) Worker *w = NULL;
+        int r;
+
+        if (!spec->argv || !spec->argv[0] || !spec->on_line || !spec->on_exit)
+                return -EINVAL;
+        for (const int *c = spec->ambient_caps; c && *c >= 0; c++)
+                if (*c >= 64)
+                        return -EINVAL;
+        if (access(spec->argv[0], X_OK) < 0)
+                return -errno;
+        r = block_sigchld();
+        if (r < 0)
+                return r;
+        r = worker_new(event, spec, &w);
+        if (r < 0)
+                return r;
+        r = worker_fork(w, spec);
+        if (r < 0)
+                return r;
+        r = worker_watch_child(w);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(w);
+        return 0;
+}

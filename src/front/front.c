@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "front/front-internal.h"
+
+/* Somebody types a password: longer than polkit's own dialogue lasts. */
+#define INTERACTIVE_TIMEOUT_USEC (5 * 60 * USEC_PER_SEC)
+
+static const BusObject objects[] = {
+        { SWARM_PATH, SWARM_INTERFACE_MANAGER, manager_vtable },
+        { SWARM_PATH_SESSION, SWARM_INTERFACE_SESSION, session_vtable, session_find, session_enumerate },
+        { SWARM_PATH_JOB, SWARM_INTERFACE_JOB, job_vtable, job_find, job_enumerate },
+        { SWARM_PATH_NODE, SWARM_INTERFACE_NODE, node_vtable, node_find, node_enumerate },
+        { SWARM_PATH_PROVIDER, SWARM_INTERFACE_PROVIDER, provider_vtable, provider_find, provider_enumerate },
+};
+
+/* What the core tells and what the bus is told are the same bits. */
+static_assert((uint64_t) CHANGE_ADDED == BUS_CHANGED_ADDED, "masks differ");
+static_assert((uint64_t) CHANGE_REMOVED == BUS_CHANGED_REMOVED, "masks differ");
+
+static void note(Front *f, const BusChangeClass *class, char *path, uint64_t mask) {
+        if (!path) {
+                log_oom();
+                return;
+        }
+        if (mask & CHANGE_ALL)
+                mask |= ~(uint64_t) (CHANGE_ADDED | CHANGE_REMOVED) & ~FRONT_CHANGE_JOB_ENDED;
+        bus_changes_note(f->changes, class, path, mask);
+        free(path);
+}
+
+static void on_changed(void *userdata, ObjectKind kind, void *object, uint64_t mask) {
+        Front *f = userdata;
+
+        switch (kind) {
+        case OBJECT_SESSION:
+                note(f, &session_changes, session_path(object), mask);
+                break;
+        case OBJECT_JOB: {
+                const Job *j = object;
+
+                if ((mask & CHANGE_STATE) && job_state_is_ended(j->state))
+                        mask |= FRONT_CHANGE_JOB_ENDED;
+                note(f, &job_changes, job_path(j->id), mask);
+                break;
+        }
+        case OBJECT_NODE:
+                note(f, &node_changes, bus_path_encode(SWARM_PATH_NODE, ((const Node *) object)->id), mask);
+                break;
+        case OBJECT_PROVIDER:
+                note(f, &provider_changes, bus_path_encode(SWARM_PATH_PROVIDER, ((const ProviderEntry *) object)->name), mask);
+                break;
+        default:
+                break;
+        }
+}
+
+static BusPolkitConfig polkit_config(const Config *c) {
+        return (BusPolkitConfig) {
+                .queries_max = c->polkit_queries_max,
+                .queries_per_user_max = c->polkit_queries_per_user_max,
+                .timeout_usec = c->polkit_timeout_usec,
+                .interactive_timeout_usec = MAX(INTERACTIVE_TIMEOUT_USEC, c->polkit_timeout_usec),
+                .always_ask = c->always_ask_polkit,
+        };
+}
+
+static void on_caller_gone(void *userdata, const char *sender) {
+        Front *f = userdata;
+
+        if (f->polkit)
+                bus_polkit_caller_gone(f->polkit, sender);
+}
+
+/* For LogControl1's properties. */
+static int authorize_log_control(void *userdata, sd_bus_message *m, sd_bus_error *reterr) {
+        Front *f = userdata;
+        uid_t uid;
+        int r;
+
+        r = front_caller(f, m, &uid, reterr);
+        if (r <= 0)
+                return r;
+        return front_admit(f, m, uid, SWARM_ACTION_ADMIN_NODES, "log-control", &NO_SUBJECT, reterr);
+}
+
+void front_reload_config(Front *f) {
+        BusPolkitConfig config = polkit_config(f->manager->config);
+
+        bus_polkit_set_config(f->polkit, &config);
+}
+
+static int front_register(Front *f) {
+        int r;
+
+        r = bus_register_objects(f->bus, objects, ELEMENTSOF(objects), f);
+        if (r < 0)
+                return r;
+        r = sd_bus_add_object_manager(f->bus, NULL, SWARM_PATH);
+        if (r < 0)
+                return r;
+        f->log_control = (BusLogControl) {
+                .identifier = "swarm-orchestratord",
+                .authorize = authorize_log_control,
+                .userdata = f,
+        };
+        return bus_log_control_register(f->bus, &f->log_control);
+}
+
+int front_new(sd_bus *bus, Manager *m, const FrontHooks *hooks, Front **ret) {
+        _cleanup_(front_freep) Front *f = calloc(1, sizeof(*f));
+        BusPolkitConfig config = polkit_config(m->config);
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        f->bus = sd_bus_ref(bus);
+        f->manager = m;
+        f->hooks = *hooks;
+        r = bus_callers_new(bus, on_caller_gone, f, &f->callers);
+        if (r >= 0)
+                r = bus_polkit_new(bus, m->event, &config, &f->polkit);
+        if (r >= 0)
+                r = bus_rate_new(&f->rate);
+        if (r >= 0)
+                r = bus_changes_new(bus, m->event, f, &f->changes);
+        if (r >= 0)
+                r = front_register(f);
+        if (r < 0)
+                return r;
+        manager_set_observer(m, on_changed, f);
+        *ret = TAKE_PTR(f);
+        return 0;
+}
+
+Front *front_free(Front *f) {
+        Pending *p;
+
+        if (!f)
+                return NULL;
+        manager_set_observer(f->manager, NULL, NULL);
+        while ((p = f->pending))
+                front_pending_free(p);
+        bus_changes_free(f->changes);
+        bus_polkit_free(f->polkit);
+        bus_callers_free(f->callers);
+        bus_rate_free(f->rate);
+        sd_bus_unref(f->bus);
+        free(f);
+        return NULL;
+}

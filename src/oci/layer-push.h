@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The verb `push`: writable layer → blobs, config, manifest, proof, index. */
+
+#include "oci/layer-channel.h"
+#include "oci/layer-request.h"
+
+int layer_push(const LayerRequest *request, LayerChannel *channel, LayerResult *ret, Refusal **reterr_refusal);

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Extended attributes of files in an overlay upperdir, and which of them a layer carries: user.*, POSIX ACLs (raw) and
+ * security.capability. Overlay's own are read here and never leave. */
+
+#include "basic/macro.h"
+#include "basic/refusal.h"
+
+typedef struct Xattr {
+        char *name;                     /* in the list's storage */
+        void *value;
+        size_t size;
+} Xattr;
+
+/* Reusable storage for the attributes of one file at a time. */
+typedef struct XattrList {
+        Xattr *items;
+        size_t n, allocated;
+        char *names, *values;           /* XATTR_LIST_MAX and the sum limit */
+        size_t values_used;
+        uint8_t minimal_acl[28];
+} XattrList;
+
+int xattr_list_init(XattrList *l);
+void xattr_list_done(XattrList *l);
+
+typedef struct XattrFlags {
+        bool opaque;                    /* trusted.overlay.opaque is "y" */
+        bool whiteout;                  /* trusted.overlay.whiteout is there */
+        bool redirected;                /* trusted.overlay.redirect or .metacopy: the data are elsewhere */
+        const char *dropped;            /* one attribute that the layer cannot hold, or NULL; in the list's storage */
+} XattrFlags;
+
+/* `path` is one that does not follow a last symlink: /proc/self/fd/N/name. -E2BIG: more than a layer's header holds. */
+int xattr_list_read(XattrList *l, const char *path, XattrFlags *ret_flags);
+
+/* 1 when the directory is opaque, 0 when not. */
+int xattr_is_opaque(const char *path);
+
+bool xattr_list_has_default_acl(const XattrList *l);
+
+/* For an entry of a directory with a default ACL: whoever unpacks it lets it inherit that ACL, so what the file does not
+ * have is said explicitly (an ACL that only repeats the mode, and an empty default ACL, are none to the kernel). */
+int xattr_list_disinherit(XattrList *l, mode_t mode);

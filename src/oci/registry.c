@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <strings.h>
+
+#include "basic/string-util.h"
+#include "oci/digest.h"
+#include "oci/reference.h"
+#include "oci/registry-http.h"
+
+#define TIMEOUT_DEFAULT (60 * USEC_PER_SEC)
+#define TAIL_BYTES 4096U
+
+Registry *registry_close(Registry *g) {
+        if (!g)
+                return NULL;
+        if (g->curl)
+                curl_easy_cleanup(g->curl);
+        if (g->password)
+                explicit_bzero(g->password, strlen(g->password));
+        free(g->host);
+        free(g->repository);
+        free(g->url);
+        free(g->ca_file);
+        free(g->username);
+        free(g->password);
+        free(g->token);
+        free(g);
+        return NULL;
+}
+
+static bool is_configured_host(const LayerRegistry *configured, const char *host) {
+        const char *own;
+        size_t n;
+
+        return configured->url && registry_url_is_valid(configured->url, &own, &n) && strlen(host) == n && strncasecmp(own, host, n) == 0;
+}
+
+/* Docker's rule for insecure registries: 127.0.0.0/8 is always one. */
+static bool is_local_host(const char *host) {
+        const char *rest = startswith(host, "localhost");
+        return startswith(host, "127.") || (rest && (!*rest || *rest == ':'));
+}
+
+static int set_address(Registry *g, const LayerRegistry *configured, const char *host) {
+        if (is_configured_host(configured, host)) {
+                g->url = strdup(configured->url);
+                if (!g->url || free_and_strdup(&g->ca_file, configured->ca_file) < 0 ||
+                    free_and_strdup(&g->username, configured->username) < 0 || free_and_strdup(&g->password, configured->password) < 0)
+                        return -ENOMEM;
+                if (endswith(g->url, "/"))
+                        g->url[strlen(g->url) - 1] = 0;
+                return 0;
+        }
+        g->url = strformat("%s://%s", is_local_host(host) ? "http" : "https", streq(host, "docker.io") ? "registry-1.docker.io" : host);
+        return g->url ? 0 : -ENOMEM;
+}
+
+int registry_open(const LayerRegistry *configured, const char *host, const char *repository, Registry **ret) {
+        _cleanup_registry_ Registry *g = calloc(1, sizeof(*g));
+
+        if (!g || !(g->host = strdup(host)) || !(g->repository = strdup(repository)) || set_address(g, configured, host) < 0)
+                return -ENOMEM;
+        g->timeout_usec = configured->timeout_usec ?: TIMEOUT_DEFAULT;
+        g->curl = curl_easy_init();
+        if (!g->curl)
+                return -ENOMEM;
+        *ret = TAKE_PTR(g);
+        return 0;
+}
+
+const char *registry_host(const Registry *g) {
+        return g->host;
+}
+
+const char *registry_repository(const Registry *g) {
+        return g->repository;
+}
+
+void registry_set_cancel(Registry *g, const atomic_bool *cancel) {
+        g->cancel = cancel;
+}
+
+bool registry_failure_is_passing(const Registry *g) {
+        return g->passing;
+}
+
+int registry_get_manifest(Registry *g, const char *reference, char **ret_data, size_t *ret_size, char **ret_content_type,
+                          char ret_digest[static 80], Refusal **reterr_refusal) {
+        const HttpCall call = { .method = "GET", .accept = MANIFEST_ACCEPT, .max = MANIFEST_SIZE_MAX };
+        _cleanup_free_ char *url = registry_path(g, "manifests/%s", reference), *doing = strformat("reading the manifest %s%c%s", g->repository, strchr(reference, ':') ? '@' : ':', reference);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        if (a.status == 404)
+                return -ENOENT;
+        if (a.status != 200 || !a.body)
+                return registry_refuse(g, &a, doing, reterr_refusal);
+        r = digest_of(a.body, a.size, ret_digest);
+        if (r < 0)
+                return r;
+        if (digest_is_valid(reference) && !streq(reference, ret_digest))
+                return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
+                              "The registry %s gave a manifest for %s/%s that has another digest. Its storage is damaged: push the image again.",
+                              g->host, g->repository, reference);
+        *ret_data = TAKE_PTR(a.body);
+        *ret_size = a.size;
+        *ret_content_type = TAKE_PTR(a.content_type);
+        return 0;
+}
+
+int registry_put_manifest(Registry *g, const char *reference, const char *media_type, const char *data, size_t size, Refusal **reterr_refusal) {
+        const HttpCall call = { .method = "PUT", .content_type = media_type, .body = data, .body_size = size, .max = MIB };
+        _cleanup_free_ char *url = registry_path(g, "manifests/%s", reference), *doing = strformat("storing the manifest %s:%s", g->repository, reference);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        return a.status == 201 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+}
+
+int registry_delete_manifest(Registry *g, const char *digest, Refusal **reterr_refusal) {
+        const HttpCall call = { .method = "DELETE", .max = MIB };
+        _cleanup_free_ char *url = registry_path(g, "manifests/%s", digest), *doing = strformat("deleting the manifest %s@%s", g->repository, digest);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        return a.status == 202 || a.status == 200 || a.status == 404 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+}
+
+int registry_has_blob(Registry *g, const char *digest, Refusal **reterr_refusal) {
+        const HttpCall call = { .method = "HEAD" };
+        _cleanup_free_ char *url = registry_path(g, "blobs/%s", digest), *doing = strformat("looking for the blob %s@%s", g->repository, digest);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        return a.status == 200 ? 1 : a.status == 404 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+}
+
+int registry_get_blob(Registry *g, const Descriptor *d, size_t max, char **ret_data, Refusal **reterr_refusal) {
+        const HttpCall call = { .method = "GET", .max = MIN((uint64_t) max, d->size) };
+        _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading the blob %s@%s", g->repository, d->digest);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        char digest[DIGEST_SIZE];
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        if (a.status == 404)
+                return -ENOENT;
+        if (a.status != 200 || !a.body)
+                return registry_refuse(g, &a, doing, reterr_refusal);
+        r = digest_of(a.body, a.size, digest);
+        if (r < 0)
+                return r;
+        if (a.size != d->size || !streq(digest, d->digest))
+                return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
+                              "The registry %s gave other bytes than those of the blob %s@%s. Its storage is damaged: push the image again.",
+                              g->host, g->repository, d->digest);
+        *ret_data = TAKE_PTR(a.body);
+        return 0;
+}
+
+typedef struct Prover {
+        DigestContext *context;
+        atomic_uint_fast64_t *progress;
+} Prover;
+
+static int prove_bytes(const void *data, size_t n, void *userdata) {
+        Prover *p = userdata;
+        digest_context_update(p->context, data, n);
+        if (p->progress)
+                atomic_fetch_add(p->progress, n);
+        return 0;
+}
+
+static int refuse_damaged(Registry *g, const Descriptor *d, const char *how, Refusal **reterr_refusal) {
+        return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
+                      "The registry %s no longer holds the blob %s@%s as it was stored (%s). Check its storage; push the image again.",
+                      g->host, g->repository, d->digest, how);
+}
+
+int registry_prove_blob(Registry *g, const Descriptor *d, atomic_uint_fast64_t *progress, Refusal **reterr_refusal) {
+        _cleanup_digest_context_ DigestContext *context = digest_context_new();
+        Prover prover = { context, progress };
+        const HttpCall call = { .method = "GET", .max = d->size, .sink = prove_bytes, .userdata = &prover };
+        _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading back the blob %s@%s", g->repository, d->digest);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        char digest[DIGEST_SIZE];
+        int r;
+
+        if (!context || !url || !doing)
+                return -ENOMEM;
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r < 0)
+                return r;
+        if (a.status == 404)
+                return refuse_damaged(g, d, "it is gone", reterr_refusal);
+        if (a.status != 200)
+                return registry_refuse(g, &a, doing, reterr_refusal);
+        if (a.received != d->size)
+                return refuse_damaged(g, d, "its length differs", reterr_refusal);
+        digest_context_finish(context, digest);
+        return streq(digest, d->digest) ? 0 : refuse_damaged(g, d, "its bytes differ", reterr_refusal);
+}
+
+/* "bytes 10-19/20" says exactly what was asked for. */
+static bool range_is(const char *content_range, uint64_t from, uint64_t size) {
+        char expected[96];
+
+        (void) snprintf(expected, sizeof(expected), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, size - 1, size);
+        return streq_ptr(content_range, expected);
+}
+
+int registry_prove_blob_tail(Registry *g, const Descriptor *d, Refusal **reterr_refusal) {
+        uint64_t from = d->size > TAIL_BYTES ? d->size - TAIL_BYTES : 0;
+        char range[64];
+        const HttpCall call = { .method = "GET", .range = range, .max = d->size - from };
+        _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading the end of the blob %s@%s", g->repository, d->digest);
+        _cleanup_http_answer_ HttpAnswer a = {};
+        int r;
+
+        if (!url || !doing)
+                return -ENOMEM;
+        /* Not every storage answers ranges; a whole small blob is as good. */
+        if (d->size <= TAIL_BYTES)
+                return registry_prove_blob(g, d, NULL, reterr_refusal);
+        (void) snprintf(range, sizeof(range), "bytes=%" PRIu64 "-%" PRIu64, from, d->size - 1);
+        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
+        if (r == -EBADRQC && a.too_big && a.status == 200)
+                return registry_prove_blob(g, d, NULL, reterr_refusal);
+        if (r < 0)
+                return r;
+        if (a.status == 404)
+                return refuse_damaged(g, d, "it is gone", reterr_refusal);
+        if (a.status == 416)
+                return refuse_damaged(g, d, "it is too short", reterr_refusal);
+        if (a.status != 206)
+                return registry_refuse(g, &a, doing, reterr_refusal);
+        return a.received == d->size - from && range_is(a.content_range, from, d->size) ? 0 : refuse_damaged(g, d, "its length differs", reterr_refusal);
+}

@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Saving a container's files. The order of a hold (hibernation):
+ *   inspect → freeze → witness → swarm-layer: copy, push, proof → inspect again: witness still holds → call back, frozen
+ * of a snapshot:
+ *   inspect → swarm-layer copies what is there → freeze → swarm-layer reads what changed meanwhile → thaw → push, proof
+ * of an exited container:
+ *   inspect: witness → swarm-layer → inspect again: witness still holds.
+ * However it ends, but for a hold that succeeds, nothing stays frozen: thawed first, then called back. */
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+struct AgentCapture {
+        AgentCall base;
+        char *container, *session, *image, *repository, *tag;
+        CaptureMode mode;
+        uint64_t generation, job;
+        bool lossy;
+        unsigned layers_max;
+        provider_capture_progress_cb on_progress;
+        provider_capture_cb cb;
+        void *userdata;
+
+        bool running;                   /* its turn has come */
+        const char *busy;               /* it never comes, since … */
+        Timer *turn;                    /* the beginning */
+        Timer *deadline;
+
+        EngineCall *request;
+        ContainerFacts facts;           /* from before the freeze */
+        AgentFreeze *freeze;
+        AgentThawWait *thaw;
+        bool frozen;                    /* by this capture, and to be thawed when it goes */
+        usec_t frozen_at_usec;          /* CLOCK_BOOTTIME, just before the request */
+        usec_t frozen_realtime_usec;
+        usec_t frozen_usec;             /* how long */
+        uint64_t cpu_nsec;              /* of the container, at the freeze */
+        char *witness;
+        AgentIndex index;
+
+        Worker *worker;
+        LayerResult result;
+        bool have_result;
+        Refusal *child_refusal;
+
+        bool ending;                    /* failed: thaws, then calls back */
+        int end_r;
+        Refusal *end_refusal;
+
+        AgentCapture *prev, *next;      /* on agent->captures */
+};
+
+static void capture_free(AgentCall *call) {
+        AgentCapture *c = CONTAINER_OF(call, AgentCapture, base);
+        Agent *a = call->agent;
+
+        agent_call_unlink(call);
+        DL_DELETE(a->captures, c);
+        a->n_captures--;
+        if (c->running)
+                a->n_captures_running--;
+        /* The child first: it must not read on while the container runs. */
+        worker_free(c->worker);
+        engine_call_cancel(c->request);
+        agent_freeze_abandon(c->freeze);
+        agent_thaw_forget(c->thaw);
+        if (c->frozen && agent_thaw_begin(a, c->container, NULL, NULL, NULL) < 0)
+                log_warning("Container %.*s is still frozen: it cannot be thawed now.", CONTAINER_SHORT, c->container);
+        timer_free(c->turn);
+        timer_free(c->deadline);
+        container_facts_done(&c->facts);
+        agent_index_done(&c->index);
+        layer_result_done(&c->result);
+        refusal_free(c->child_refusal);
+        refusal_free(c->end_refusal);
+        free(c->container);
+        free(c->session);
+        free(c->image);
+        free(c->repository);
+        free(c->tag);
+        free(c->witness);
+        free(c);
+}
+
+/* The caller's callback is the last thing: it may free the agent. */
+static void capture_call_back(AgentCapture *c, int r, const Refusal *refusal, const ProviderCaptureResult *result) {
+        Agent *a = c->base.agent;
+        provider_capture_cb cb = c->cb;
+        void *userdata = c->userdata;
+
+        c->frozen = false;
+        capture_free(&c->base);
+        agent_captures_next(a);
+        if (cb)
+                cb(userdata, r, refusal, result);
+}
+
+static void on_thawed_after_failure(void *userdata, int r, const Refusal *refusal) {
+        AgentCapture *c = userdata;
+        _cleanup_refusal_ Refusal *owned = TAKE_PTR(c->end_refusal);
+
+        /* That it could not be thawed was logged with the remedy. What is told is why the capture failed. */
+        c->thaw = NULL;
+        capture_call_back(c, c->end_r, owned, NULL);
+}
+
+/* A freeze that is under way is waited for, since the container must not be frozen when the caller hears of the end. */
+static void capture_unwind(AgentCapture *c) {
+        if (c->freeze)
+                return;
+        c->thaw = agent_thaw_forget(c->thaw);
+        if (c->frozen && agent_thaw_begin(c->base.agent, c->container, on_thawed_after_failure, c, &c->thaw) >= 0)
+                return;
+        on_thawed_after_failure(c, 0, NULL);
+}
+
+/* Takes the refusal. */
+static void capture_fail(AgentCapture *c, int r, Refusal *refusal) {
+        c->worker = worker_free(c->worker);
+        c->request = engine_call_cancel(c->request);
+        timer_disarm(c->deadline);
+        refusal_free(c->end_refusal);
+        c->ending = true;
+        c->end_r = r;
+        c->end_refusal = refusal;
+        capture_unwind(c);
+}
+
+static void capture_progress(AgentCapture *c, const char *stage, uint64_t bytes_done, int64_t bytes_total) {
+        if (c->on_progress)
+                c->on_progress(c->userdata, &(const ProviderCaptureProgress) {
+                        .stage = stage, .bytes_done = bytes_done, .bytes_total = bytes_total,
+                });
+}
+
+/* ---- success */
+
+static void capture_succeed(AgentCapture *c) {
+        Agent *a = c->base.agent;
+        LayerResult layer = c->result;
+        _cleanup_free_ char *witness = TAKE_PTR(c->witness);
+        char *none[] = { NULL };
+        int r;
+
+        c->result = (LayerResult) {};
+        r = agent_index_commit(a, c->facts.id, layer.image);
+        if (r < 0 && r != -ENOENT)
+                log_warning_errno(r, "The index of container %.*s cannot be kept, so all of it is read the next time: %m",
+                                  CONTAINER_SHORT, c->container);
+        if (c->frozen)
+                c->frozen_usec = agent_now(CLOCK_BOOTTIME) - c->frozen_at_usec;
+        ProviderCaptureResult result = {
+                .image = layer.image,
+                .witness = witness,
+                .bytes = layer.bytes,
+                .uncompressed_bytes = layer.uncompressed_bytes,
+                .entries = layer.entries,
+                .session_layers = layer.session_layers,
+                .unchanged = layer.unchanged,
+                .dropped = layer.dropped ?: none,
+                .frozen_usec = c->frozen_usec,
+        };
+        log_debug("Session %s: read %" PRIu64 " ms, upload %" PRIu64 " ms, proof %" PRIu64 " ms, frozen %" PRIu64 " ms.", c->session,
+                  layer.read_usec / USEC_PER_MSEC, layer.upload_usec / USEC_PER_MSEC, layer.proof_usec / USEC_PER_MSEC,
+                  c->frozen_usec / USEC_PER_MSEC);
+        capture_call_back(c, 0, NULL, &result);
+        layer_result_done(&layer);
+}
+
+static int capture_inspect(AgentCapture *c, engine_cb on_done) {
+        return agent_request(c->base.agent, &(const AgentRequest) {
+                .method = "GET",
+                .container = c->container,
+                .verb = "json",
+                .timeout_usec = INSPECT_TIMEOUT_USEC,
+                .on_done = on_done,
+                .userdata = c,
+        }, &c->request);
+}
+
+static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
+        AgentCapture *c = userdata;
+        ContainerFacts facts = {};
+        Refusal *refusal = NULL;
+        int r;
+
+        c->request = NULL;
+        if (answer->outcome != ENGINE_OK)
+                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
+        else {
+                r = container_facts_parse(answer->json, &facts);
+                if (r >= 0)
+                        r = witness_check(c->base.agent, c->witness, &facts, &refusal);
+                container_facts_done(&facts);
+        }
+        if (r < 0)
+                capture_fail(c, r, refusal);
+        else
+                capture_succeed(c);
+}
+
+/* The child is done. A snapshot was checked when it was thawed; what stays as it is is looked at once more. */
+static void capture_check_again(AgentCapture *c) {
+        Refusal *refusal = NULL;
+        int r;
+
+        if (c->mode == CAPTURE_THAW && c->witness) {
+                capture_succeed(c);
+                return;
+        }
+        if (c->mode == CAPTURE_THAW)
+                r = refuse(&refusal, REFUSAL_INTERNAL, "swarm-layer saved session %s without having it frozen. See the journal.", c->session);
+        else
+                r = capture_inspect(c, on_inspected_again);
+        if (r < 0)
+                capture_fail(c, r, refusal);
+}
+
+/* ---- the snapshot's thaw */
+
+static int check_cpu(AgentCapture *c, Refusal **reterr_refusal) {
+        uint64_t cpu_nsec;
+        int r;
+
+        r = cgroup_cpu_nsec(c->facts.pid, &cpu_nsec);
+        if (r < 0 || cpu_nsec != c->cpu_nsec)
+                return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
+                              "Session %s ran while it was to be frozen: somebody else unpaused its container %.*s. Save it again.",
+                              c->session, CONTAINER_SHORT, c->container);
+        return 0;
+}
+
+static void on_snapshot_thawed(void *userdata, int r, const Refusal *refusal) {
+        AgentCapture *c = userdata;
+
+        c->thaw = NULL;
+        if (r < 0) {
+                capture_fail(c, r, refusal_copy(refusal));
+                return;
+        }
+        c->frozen = false;
+        c->frozen_usec = agent_now(CLOCK_BOOTTIME) - c->frozen_at_usec;
+        /* The child may have ended meanwhile. */
+        if (!c->worker)
+                capture_check_again(c);
+}
+
+/* Everything has been read. 1: a thaw is under way. */
+static int snapshot_thaw(AgentCapture *c) {
+        Refusal *refusal = NULL;
+        int r;
+
+        if (c->mode != CAPTURE_THAW || !c->frozen || c->thaw)
+                return c->thaw ? 1 : 0;
+        r = check_cpu(c, &refusal);
+        if (r >= 0)
+                r = agent_thaw_begin(c->base.agent, c->container, on_snapshot_thawed, c, &c->thaw);
+        if (r < 0) {
+                capture_fail(c, r, refusal);
+                return r;
+        }
+        return 1;
+}
+
+/* ---- swarm-layer */
+
+static void capture_freeze(AgentCapture *c);
+
+static void on_line(Worker *w, const char *text, size_t length, void *userdata) {
+        AgentCapture *c = userdata;
+        LayerLine line = {};
+
+        if (layer_line_from_json(text, &line) < 0) {
+                log_debug("swarm-layer wrote a line that is not understood, which is ignored.");
+                return;
+        }
+        switch (line.type) {
+        case LAYER_LINE_PROGRESS:
+                capture_progress(c, line.stage, line.bytes_done, line.bytes_total);
+                break;
+        case LAYER_LINE_FREEZE:
+                if (c->mode == CAPTURE_THAW && !c->frozen && !c->freeze)
+                        capture_freeze(c);
+                break;
+        case LAYER_LINE_READ_DONE:
+                (void) snapshot_thaw(c);
+                break;
+        case LAYER_LINE_RESULT:
+                layer_result_done(&c->result);
+                c->result = line.result;
+                line.result = (LayerResult) {};
+                c->have_result = true;
+                break;
+        case LAYER_LINE_ERROR:
+                refusal_free(c->child_refusal);
+                c->child_refusal = TAKE_PTR(line.refusal);
+                break;
+        default:
+                break;
+        }
+        layer_line_done(&line);
+}
+
+static void on_exit_of_layer(Worker *w, int code, int status, void *userdata) {
+        AgentCapture *c = userdata;
+        Refusal *refusal = NULL;
+        int r;
+
+        c->worker = worker_free(c->worker);
+        if (c->child_refusal) {
+                capture_fail(c, -EBADRQC, TAKE_PTR(c->child_refusal));
+                return;
+        }
+        if (code != CLD_EXITED || status != 0 || !c->have_result || !c->result.image) {
+                r = layer_refuse_exit(code, status, "saving a session's files", &refusal);
+                capture_fail(c, r, refusal);
+                return;
+        }
+        if (c->freeze) {
+                r = refuse(&refusal, REFUSAL_INTERNAL, "swarm-layer ended before it had read what it asked to be frozen. See the journal.");
+                capture_fail(c, r, refusal);
+                return;
+        }
+        if (snapshot_thaw(c) == 0)
+                capture_check_again(c);
+}
+
+static int capture_spawn(AgentCapture *c) {
+        const char *own_image = c->facts.image ?: c->image;
+        LayerRequest request = {
+                .verb = LAYER_PUSH,
+                /* Without an index all of the writable layer is read: that lies above what the container was made from,
+                 * not above a generation that was taken from it since. */
+                .image = (char *) own_image,
+                .repository = c->repository,
+                .tag = c->tag,
+                .session = c->session,
+                .generation = c->generation,
+                .job = c->job,
+                .upperdir = c->facts.upperdir,
+                .frozen_realtime_usec = c->frozen_realtime_usec,
+                .precopy = c->mode == CAPTURE_THAW,
+                .lossy = c->lossy,
+                .layers_max = c->layers_max,
+        };
+        int r;
+
+        r = agent_index_find(c->base.agent, c->facts.id, &c->index);
+        if (r < 0)
+                return r;
+        request.new_index = c->index.new_path;
+        if (c->index.path) {
+                request.index = c->index.path;
+                request.image = c->index.image;
+                request.fallback_image = (char *) own_image;
+        }
+        r = agent_spawn_layer(c->base.agent, &request, LAYER_SILENCE_USEC, true, on_line, on_exit_of_layer, c, &c->worker);
+        if (r < 0)
+                log_warning_errno(r, "%s cannot be started: %m", c->base.agent->layer_path);
+        return r;
+}
+
+/* ---- the freeze */
+
+static int take_frozen_witness(AgentCapture *c, Refusal **reterr_refusal) {
+        int r;
+
+        r = cgroup_cpu_nsec(c->facts.pid, &c->cpu_nsec);
+        if (r < 0)
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
+                              "The cpu time of session %s cannot be read (process %i of container %.*s: %s), so there would be no "
+                              "telling whether it ran again. Its control group must be visible to the agent.",
+                              c->session, c->facts.pid, CONTAINER_SHORT, c->container, strerror(-r));
+        c->witness = witness_frozen(c->facts.id, c->facts.started_at, c->cpu_nsec);
+        return c->witness ? 0 : -ENOMEM;
+}
+
+static void on_frozen(void *userdata, int r, const Refusal *refusal) {
+        static const char frozen_line[] = "{\"type\":\"frozen\"}\n";
+        AgentCapture *c = userdata;
+        Refusal *own = NULL;
+
+        c->freeze = NULL;
+        c->frozen = r >= 0;
+        if (c->ending) {
+                capture_unwind(c);
+                return;
+        }
+        if (r < 0) {
+                capture_fail(c, r, refusal_copy(refusal));
+                return;
+        }
+        r = take_frozen_witness(c, &own);
+        if (r >= 0) {
+                crash_point(CRASH_CAPTURE_FROZEN);
+                r = c->mode == CAPTURE_HOLD ? capture_spawn(c) : worker_send(c->worker, frozen_line, strlen(frozen_line));
+        }
+        if (r < 0)
+                capture_fail(c, r, own);
+}
+
+static void capture_freeze(AgentCapture *c) {
+        int r;
+
+        /* Before the request: what is written until it is carried out counts as changed. */
+        c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
+        c->frozen_realtime_usec = agent_now(CLOCK_REALTIME);
+        r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
+        if (r < 0) {
+                log_warning_errno(r, "Container %.*s cannot be noted as frozen: %m", CONTAINER_SHORT, c->container);
+                capture_fail(c, r, NULL);
+        }
+}
+
+/* ---- the beginning */
+
+static int check_saveable(const AgentCapture *c, Refusal **reterr_refusal) {
+        const ContainerFacts *f = &c->facts;
+
+        if (strv_length(f->mounts) > 0)
+                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
+                              "Session %s has files outside of its writable layer, which would be lost: %s%s%s. "
+                              "Make it without these mounts.", c->session, f->mounts[0], f->mounts[1] ? ", " : "",
+                              f->mounts[1] ? f->mounts[2] ? "and others" : f->mounts[1] : "");
+        if (!f->upperdir)
+                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
+                              "The writable layer of session %s cannot be found with the storage driver %s%s. Only overlay2, and the "
+                              "overlayfs snapshotter while a container runs, are supported; set \"storage-driver\": \"overlay2\" in "
+                              "the daemon.json of its node.", c->session, strna(f->driver),
+                              f->running ? "" : " now that its container does not run");
+        if (c->mode == CAPTURE_EXITED && f->running)
+                return refuse(reterr_refusal, REFUSAL_WRONG_STATE,
+                              "The main process of session %s has not ended. Stop it first, or hibernate it.", c->session);
+        if (c->mode != CAPTURE_EXITED && !f->running)
+                return refuse(reterr_refusal, REFUSAL_WRONG_STATE, "The main process of session %s has ended (exit code %i).",
+                              c->session, f->exit_code);
+        return 0;
+}
+
+static int begin_exited(AgentCapture *c) {
+        c->frozen_realtime_usec = c->facts.finished_usec;
+        c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at) : NULL;
+        return c->witness ? capture_spawn(c) : -ENOMEM;
+}
+
+static void on_inspected(const EngineAnswer *answer, void *userdata);
+
+static void on_thawed_before(void *userdata, int r, const Refusal *refusal) {
+        AgentCapture *c = userdata;
+
+        c->thaw = NULL;
+        if (r >= 0)
+                r = capture_inspect(c, on_inspected);
+        if (r < 0)
+                capture_fail(c, r, refusal_copy(refusal));
+}
+
+/* Frozen already: by an attempt of ours that is over (then it is thawed and begun anew), or by somebody else. */
+static int begin_paused(AgentCapture *c, Refusal **reterr_refusal) {
+        if (!note_exists(c->base.agent->frozen_dir, c->facts.id))
+                return refuse(reterr_refusal, REFUSAL_BUSY, "The container of session %s is paused by somebody else. Unpause it first: "
+                              "docker unpause %.*s", c->session, CONTAINER_SHORT, c->container);
+        return agent_thaw_begin(c->base.agent, c->container, on_thawed_before, c, &c->thaw);
+}
+
+static void on_inspected(const EngineAnswer *answer, void *userdata) {
+        AgentCapture *c = userdata;
+        Refusal *refusal = NULL;
+        int r;
+
+        c->request = NULL;
+        container_facts_done(&c->facts);
+        if (answer->outcome != ENGINE_OK)
+                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
+        else
+                r = container_facts_parse(answer->json, &c->facts);
+        if (r >= 0)
+                r = check_saveable(c, &refusal);
+        if (r < 0) {
+                capture_fail(c, r, refusal);
+                return;
+        }
+        if (c->mode == CAPTURE_EXITED)
+                r = begin_exited(c);
+        else if (c->facts.paused)
+                r = begin_paused(c, &refusal);
+        else if (c->mode == CAPTURE_THAW)
+                r = capture_spawn(c);
+        else {
+                capture_freeze(c);
+                return;
+        }
+        if (r < 0)
+                capture_fail(c, r, refusal);
+}
+
+static void on_deadline(void *userdata) {
+        AgentCapture *c = userdata;
+        Refusal *refusal = NULL;
+        int r;
+
+        r = refuse(&refusal, REFUSAL_PROVIDER_FAILED, "Session %s was not saved within %u minutes, so it was given up. Try again.",
+                   c->session, (unsigned) (CAPTURE_TIMEOUT_USEC / USEC_PER_SEC / 60));
+        capture_fail(c, r, refusal);
+}
+
+/* The first of those that wait, as long as there is room. Each begins in a turn of its own. */
+void agent_captures_next(Agent *a) {
+        AgentCapture *c;
+
+        DL_FOREACH(a->captures, c) {
+                if (a->n_captures_running >= CAPTURES_MAX)
+                        return;
+                if (c->running || c->busy)
+                        continue;
+                c->running = true;
+                a->n_captures_running++;
+                (void) timer_arm(c->turn, 0);
+        }
+}
+
+/* Told from the loop, so that nothing is called back from within the call. */
+static const char *find_busy(const AgentCapture *c) {
+        const Agent *a = c->base.agent;
+        const AgentCapture *other;
+
+        if (a->n_captures - a->n_captures_running > CAPTURES_QUEUED_MAX)
+                return "too many others wait to be saved on this node";
+        DL_FOREACH(a->captures, other)
+                if (other != c && streq(other->container, c->container))
+                        return "it is being saved already";
+        return NULL;
+}
+
+static void on_turn(void *userdata) {
+        AgentCapture *c = userdata;
+        Refusal *refusal = NULL;
+        int r;
+
+        if (c->busy) {
+                r = refuse(&refusal, REFUSAL_BUSY, "Session %s cannot be saved now: %s. Try again later.", c->session, c->busy);
+                capture_fail(c, r, refusal);
+                return;
+        }
+        if (!c->running) {
+                capture_progress(c, "waiting", 0, -1);
+                return;
+        }
+        r = capture_inspect(c, on_inspected);
+        if (r < 0)
+                capture_fail(c, r, NULL);
+        else
+                capture_progress(c, c->mode == CAPTURE_HOLD ? "freezing" : "copying", 0, -1);
+}
+
+static int capture_copy(AgentCapture *c, const char *container, const ProviderCapture *from) {
+        if (free_and_strdup(&c->container, container) < 0 || free_and_strdup(&c->session, from->session) < 0 ||
+            free_and_strdup(&c->image, from->image) < 0 || free_and_strdup(&c->repository, from->repository) < 0 ||
+            free_and_strdup(&c->tag, from->tag) < 0)
+                return -ENOMEM;
+        c->mode = from->mode;
+        c->generation = from->generation;
+        c->job = from->job;
+        c->lossy = from->lossy;
+        c->layers_max = from->layers_max;
+        return 0;
+}
+
+int agent_capture(Agent *a, const char *container, const ProviderCapture *capture,
+                  provider_capture_progress_cb progress, provider_capture_cb cb, void *userdata, ProviderCall **ret) {
+        AgentCapture *c;
+        int r;
+
+        if (!container_id_is_valid(container))
+                return -EINVAL;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = (AgentCapture) { .on_progress = progress, .cb = cb, .userdata = userdata };
+        agent_call_init(&c->base, a, capture_free);
+        DL_APPEND(a->captures, c);
+        a->n_captures++;
+        r = capture_copy(c, container, capture);
+        if (r >= 0)
+                r = timer_new(a->event, on_turn, c, &c->turn);
+        if (r >= 0)
+                r = timer_new(a->event, on_deadline, c, &c->deadline);
+        if (r >= 0)
+                r = timer_arm(c->deadline, CAPTURE_TIMEOUT_USEC);
+        if (r >= 0)
+                r = timer_arm(c->turn, 0);
+        if (r < 0) {
+                capture_free(&c->base);
+                return r;
+        }
+        c->busy = find_busy(c);
+        agent_captures_next(a);
+        if (ret)
+                *ret = &c->base.call;
+        return 0;
+}

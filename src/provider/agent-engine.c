@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "provider/agent-internal.h"
+
+int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
+        _cleanup_free_ char *path = strformat("/containers/%s%s%s", r->container, *r->verb == '?' ? "" : "/", r->verb);
+        int k;
+
+        if (!path)
+                return -ENOMEM;
+        k = engine_call(a->engine, &(const EngineRequest) {
+                .method = r->method,
+                .path = path,
+                .timeout_usec = r->timeout_usec,
+                .once = r->once,
+                .on_done = r->on_done,
+                .userdata = r->userdata,
+        }, ret);
+        return MIN(k, 0);
+}
+
+int agent_refuse_answer(Agent *a, const char *container, const char *doing, const EngineAnswer *answer, Refusal **reterr_refusal) {
+        switch (answer->outcome) {
+        case ENGINE_OK:
+                return -EPROTO;
+        case ENGINE_RETRYABLE:
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
+                              "Container %.*s cannot be reached (%s): the Docker Engine at %s does not answer (%s). "
+                              "Start it, then try again.", CONTAINER_SHORT, container, doing, engine_socket(a->engine), answer->message);
+        case ENGINE_UNKNOWN:
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
+                              "The Docker Engine at %s did not say in time whether it did it (%s, container %.*s): %s. Try again.",
+                              engine_socket(a->engine), doing, CONTAINER_SHORT, container, answer->message);
+        default:
+                if (answer->status == 404)
+                        return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
+                                      "Container %.*s is not there any more: somebody removed it, with the files that were not saved.",
+                                      CONTAINER_SHORT, container);
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED, "The Docker Engine at %s did not do it (%s, container %.*s): %s.",
+                              engine_socket(a->engine), doing, CONTAINER_SHORT, container, answer->message);
+        }
+}

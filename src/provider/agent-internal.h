@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <jansson.h>
+#include <utlist.h>
+
+#include "event/event-util.h"
+#include "event/worker.h"
+#include "provider/agent.h"
+#include "provider/engine-json.h"
+#include "provider/engine.h"
+
+/* How long a thing may take before it is given up. */
+#define INSPECT_TIMEOUT_USEC (10 * USEC_PER_SEC)
+#define FREEZE_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define THAW_TIMEOUT_USEC (60 * USEC_PER_SEC)           /* with all retries; the note stays for the next attempt */
+#define KILL_TIMEOUT_USEC (30 * USEC_PER_SEC)           /* from SIGKILL until it is seen to have exited */
+#define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)        /* of a container with all its files */
+#define SIGNAL_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define TERMINATE_SLACK_USEC (30 * USEC_PER_SEC)        /* beyond the grace */
+#define LAYER_SILENCE_USEC (120 * USEC_PER_SEC)         /* no line from a push */
+#define LAYER_SMALL_USEC (60 * USEC_PER_SEC)            /* no line from a resolve or delete */
+#define CAPTURE_TIMEOUT_USEC (2 * 3600 * USEC_PER_SEC)  /* whole, with waiting */
+#define THAW_ALL_TIMEOUT_SEC 10                         /* each container, in agent_thaw_all() */
+
+/* How many at a time. */
+#define CAPTURES_MAX 2
+#define CAPTURES_QUEUED_MAX 256
+#define LAYER_JOBS_MAX 4
+#define LAYER_JOBS_QUEUED_MAX 256U
+#define IMAGES_KEPT_MAX 256
+#define IMAGES_KEEP_USEC (10 * USEC_PER_SEC)
+
+#define CONTAINER_LENGTH_MAX 128
+#define CONTAINER_SHORT 12              /* as docker ps shows it */
+
+typedef struct AgentCall AgentCall;
+typedef struct AgentFreeze AgentFreeze;
+typedef struct AgentThaw AgentThaw;
+typedef struct AgentThawWait AgentThawWait;
+typedef struct AgentCapture AgentCapture;
+typedef struct LayerJob LayerJob;
+typedef struct ImageEntry ImageEntry;
+typedef struct AgentSweep AgentSweep;
+typedef struct AgentReap AgentReap;
+
+struct Agent {
+        sd_event *event;
+        Http *http;
+        Engine *engine;
+        char *layer_path, *index_dir, *frozen_dir;
+        LayerRegistry registry;
+        AgentSweep *sweep;
+        AgentReap *reaps;               /* dead containers whose files are proven */
+        unsigned n_reaps;
+
+        AgentCall *calls;               /* every public call */
+        AgentFreeze *freezes;           /* pause requests in flight */
+        AgentThaw *thaws;               /* by container */
+        AgentCapture *captures;         /* running ones, then those that wait */
+        unsigned n_captures, n_captures_running;
+
+        LayerJob *jobs;                 /* resolve and delete: running ones, then those that wait */
+        unsigned n_jobs, n_jobs_running;
+        ImageEntry *images;             /* by reference: being resolved, or resolved lately */
+};
+
+/* The head of every public call; `free` undoes what is in flight and frees all of it. */
+struct AgentCall {
+        ProviderCall call;
+        Agent *agent;
+        void (*free)(AgentCall *call);
+        AgentCall *prev, *next;
+};
+
+void agent_call_init(AgentCall *c, Agent *a, void (*free_func)(AgentCall *call));
+void agent_call_unlink(AgentCall *c);
+
+usec_t agent_now(clockid_t clock);
+/* Ids go into paths and URLs: letters, digits, "-_." and no dot first. */
+bool container_id_is_valid(const char *s);
+
+/* ---- agent-engine.c: one request about one container, and what its answer means to a person */
+
+typedef struct AgentRequest {
+        const char *method, *container, *verb;  /* verb: "json", "pause", "kill?signal=KILL", "?v=1" … */
+        usec_t timeout_usec;
+        bool once;
+        engine_cb on_done;
+        void *userdata;
+} AgentRequest;
+int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret);
+/* Always negative. `doing`: "inspect", "freeze" … */
+int agent_refuse_answer(Agent *a, const char *container, const char *doing, const EngineAnswer *answer, Refusal **reterr_refusal);
+
+/* ---- agent-inspect.c */
+
+typedef struct ContainerFacts {
+        char *id;                       /* full */
+        bool running, paused;
+        pid_t pid;                      /* 0 when it does not run */
+        int exit_code;
+        char *started_at, *finished_at; /* as the Engine writes them; never compared but for equality */
+        usec_t finished_usec;           /* 0 = never */
+        char *image;                    /* what it was made from as host/repo@sha256:…; NULL if that is not pinned */
+        char *upperdir;                 /* absolute; NULL if there is no way to find it */
+        char *driver;                   /* storage driver, for messages */
+        Strv mounts;                    /* what is not in the writable layer and not declared by the image */
+} ContainerFacts;
+
+void container_facts_done(ContainerFacts *f);
+/* -EBADMSG: not an answer to inspect. */
+int container_facts_parse(const json_t *json, ContainerFacts *ret);
+/* The upper directory of the overlay that is mounted on / there. -ENOENT: none. */
+int upperdir_from_mountinfo(const char *mountinfo, char **ret);
+
+/* ---- agent-witness.c */
+
+/* The cpu time that the container's cgroup has used. */
+int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
+/* The path below the controller's mount point, from /proc/PID/cgroup, and where that controller is mounted, from
+ * /proc/self/mountinfo. `controller` is "cpuacct", or "" for the unified hierarchy. -ENOENT. */
+int cgroup_path_parse(const char *cgroup, const char *controller, char **ret);
+int cgroup_mount_parse(const char *mountinfo, const char *controller, char **ret_mount, char **ret_root);
+
+char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec);
+char *witness_exited(const char *container, const char *started_at, const char *finished_at);
+/* 0, -EBADRQC with FILES_CHANGED, or that the witness is no witness (INVALID_ARGUMENT). */
+int witness_check(Agent *a, const char *witness, const ContainerFacts *facts, Refusal **reterr_refusal);
+
+/* ---- agent-notes.c: what we froze, one file a container */
+
+typedef struct Note {
+        char *witness;                  /* killed: the one that held when it was killed */
+        char *finished_at;              /* killed: when it had exited */
+} Note;
+void note_done(Note *n);
+/* Before the freeze. Synced. */
+int note_write_frozen(const char *dir, const char *container);
+/* After the kill: the witness goes on to hold for the exited container. */
+int note_write_killed(const char *dir, const char *container, const char *witness, const char *finished_at);
+/* -ENOENT: no note. A frozen one has no witness. */
+int note_read(const char *dir, const char *container, Note *ret);
+bool note_exists(const char *dir, const char *container);
+int note_remove(const char *dir, const char *container);
+/* Writes a file whole or not at all. */
+int write_file_atomic(const char *dir, const char *name, const char *content);
+int read_file(const char *path, size_t max, char **ret);
+
+/* ---- agent-freeze.c */
+
+typedef void (*agent_freeze_cb)(void *userdata, int r, const Refusal *refusal);
+
+/* Writes the note and pauses. Calls back once, from the loop. An abandoned freeze is thawed as soon as the Engine has
+ * answered; so is one that may or may not have been carried out. */
+int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret);
+AgentFreeze *agent_freeze_abandon(AgentFreeze *f);
+
+/* Unpauses what carries a note of ours and removes the note, with retries; joins a thaw that is under way already.
+ * `cb` may be NULL. */
+int agent_thaw_begin(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentThawWait **ret);
+AgentThawWait *agent_thaw_forget(AgentThawWait *w);     /* the thaw itself goes on */
+
+/* Those containers that are frozen, or may be, and nobody will thaw when the agent goes. */
+void agent_freezes_free(Agent *a);
+/* Synchronous. 0: not frozen any more, and the note is gone. */
+int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir);
+
+/* ---- agent-layer.c: swarm-layer for what is short, and how its end is told */
+
+int agent_spawn_layer(Agent *a, const LayerRequest *request, usec_t silence_usec, bool privileged,
+                      worker_line_cb on_line, worker_exit_cb on_exit, void *userdata, Worker **ret);
+/* For a child that ended without a result. Always negative. */
+int layer_refuse_exit(int code, int status, const char *doing, Refusal **reterr_refusal);
+void agent_layer_free(Agent *a);
+int layer_registry_copy(const LayerRegistry *from, LayerRegistry *ret);
+void layer_registry_erase(LayerRegistry *r);
+
+/* ---- agent-index.c */
+
+typedef struct AgentIndex {
+        char *path, *new_path;          /* path: NULL without one */
+        char *image;                    /* the generation that it describes */
+} AgentIndex;
+void agent_index_done(AgentIndex *i);
+int agent_index_find(Agent *a, const char *container, AgentIndex *ret);
+/* The new one takes the place of the old one. */
+int agent_index_commit(Agent *a, const char *container, const char *image);
+void agent_index_forget(Agent *a, const char *container);
+
+/* ---- agent-sweep.c */
+int agent_sweep_new(Agent *a, AgentSweep **ret);
+void agent_sweep_now(AgentSweep *s);
+AgentSweep *agent_sweep_free(AgentSweep *s);
+
+/* ---- agent-reap.c */
+/* Of a container that ended then, and whose files are proven. */
+int agent_reap_later(Agent *a, const char *container, const char *finished_at);
+/* Those of which a note says so. */
+int agent_reap_noted(Agent *a);
+void agent_reaps_free(Agent *a);
+
+/* ---- agent-capture.c */
+void agent_captures_next(Agent *a);

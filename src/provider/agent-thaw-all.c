@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Thawing without a loop: for ExecStopPost=, in a process of its own, and for what an agent leaves that goes away. */
+
+#include <dirent.h>
+
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+#define ANSWER_MAX (64 * KIB)
+
+/* The HTTP status, or negative. Without a version in the path the Engine takes its own newest. */
+static long engine_ask(const char *engine_socket, const char *method, const char *container, const char *verb, char **ret_body) {
+        _cleanup_free_ char *path = strformat("/containers/%s/%s", container, verb);
+        long status;
+
+        if (!path)
+                return -ENOMEM;
+        int r = http_request_and_wait(&(HttpEndpoint) { .base_url = "http://localhost", .unix_socket = engine_socket },
+                                      &(HttpSpec) {
+                                              .method = method,
+                                              .path = path,
+                                              .timeout_usec = THAW_ALL_TIMEOUT_SEC * USEC_PER_SEC,
+                                              .response_max = ANSWER_MAX,
+                                      }, &status, ret_body);
+        return r < 0 ? r : status;
+}
+
+int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir) {
+        _cleanup_free_ char *answer = NULL;
+        long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
+        bool thawed = status == 204 || status == 404 ||
+                      (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
+
+        if (thawed) {
+                log_info("Container %.*s was thawed.", CONTAINER_SHORT, container);
+                return note_remove(frozen_dir, container);
+        }
+        log_warning("Container %.*s cannot be thawed by the Docker Engine at %s (%s). Unpause it: docker unpause %.*s",
+                    CONTAINER_SHORT, container, engine_socket, status < 0 ? strerror((int) -status) : strna(answer),
+                    CONTAINER_SHORT, container);
+        return status < 0 ? (int) status : -EIO;
+}
+
+/* A killed one that is still there keeps its note: by it the kill is known to be ours. */
+static int forget_killed(const char *engine_socket, const char *container, const char *frozen_dir) {
+        _cleanup_free_ char *answer = NULL;
+        long status = engine_ask(engine_socket, "GET", container, "json", &answer);
+
+        if (status == 404)
+                return note_remove(frozen_dir, container);
+        return status < 0 ? (int) status : 0;
+}
+
+static int free_note(const char *engine_socket, const char *container, const char *frozen_dir) {
+        Note note = {};
+        int r;
+
+        r = note_read(frozen_dir, container, &note);
+        if (r < 0)
+                return r;
+        if (note.witness)
+                r = forget_killed(engine_socket, container, frozen_dir);
+        else
+                r = engine_unpause_sync(engine_socket, container, frozen_dir);
+        note_done(&note);
+        return r;
+}
+
+int agent_thaw_all(const char *engine_socket, const char *runtime_dir) {
+        _cleanup_free_ char *dir = strformat("%s/frozen", runtime_dir);
+        struct dirent *entry;
+        int result = 0;
+        DIR *d;
+
+        if (!dir)
+                return -ENOMEM;
+        d = opendir(dir);
+        if (!d)
+                return errno == ENOENT ? 0 : -errno;
+        while ((entry = readdir(d))) {
+                if (!container_id_is_valid(entry->d_name))
+                        continue;
+                int r = free_note(engine_socket, entry->d_name, dir);
+                if (r < 0 && r != -ENOENT && result >= 0)
+                        result = r;
+        }
+        closedir(d);
+        return result;
+}

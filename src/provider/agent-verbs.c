@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the agent does to one container but for saving it: check its witness, thaw, kill, terminate, signal. Each verb
+ * is a row of `verbs`: how it begins, what follows an inspection. */
+
+#include <signal.h>
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+#define GRACE_MAX_USEC (3600 * USEC_PER_SEC)
+
+typedef struct VerbCall VerbCall;
+
+typedef struct Verb {
+        int (*begin)(VerbCall *c);                                              /* 1: done at once */
+        int (*inspected)(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal);   /* 1: not done yet */
+        bool absent_is_done;            /* no container: success */
+} Verb;
+
+struct VerbCall {
+        AgentCall base;
+        const Verb *verb;
+        char *container, *witness;
+        int signo;
+        usec_t grace_usec;
+        usec_t deadline_usec;           /* CLOCK_BOOTTIME; of a kill */
+        bool killed;                    /* the signal was sent, or may have been */
+        bool send_again;
+        Backoff backoff;
+        EngineCall *request;
+        AgentThawWait *thaw;
+        Timer *timer;                   /* the beginning, and repetitions */
+        provider_done_cb cb;
+        void *userdata;
+};
+
+static void verb_free(AgentCall *call) {
+        VerbCall *c = CONTAINER_OF(call, VerbCall, base);
+
+        agent_call_unlink(call);
+        engine_call_cancel(c->request);
+        agent_thaw_forget(c->thaw);
+        timer_free(c->timer);
+        free(c->container);
+        free(c->witness);
+        free(c);
+}
+
+static void verb_finish(VerbCall *c, int r, const Refusal *refusal) {
+        provider_done_cb cb = c->cb;
+        void *userdata = c->userdata;
+
+        verb_free(&c->base);
+        if (cb)
+                cb(userdata, r, refusal);
+}
+
+static int verb_request(VerbCall *c, const char *method, const char *verb, usec_t timeout_usec, bool once, engine_cb on_done) {
+        return agent_request(c->base.agent, &(const AgentRequest) {
+                .method = method,
+                .container = c->container,
+                .verb = verb,
+                .timeout_usec = timeout_usec,
+                .once = once,
+                .on_done = on_done,
+                .userdata = c,
+        }, &c->request);
+}
+
+static void on_inspected(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        ContainerFacts facts = {};
+        int r;
+
+        c->request = NULL;
+        if (answer->outcome != ENGINE_OK && answer->status == 404 && c->verb->absent_is_done)
+                r = 0;
+        else if (answer->outcome != ENGINE_OK)
+                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
+        else {
+                r = container_facts_parse(answer->json, &facts);
+                if (r >= 0)
+                        r = c->verb->inspected(c, &facts, &refusal);
+                container_facts_done(&facts);
+        }
+        if (r <= 0)
+                verb_finish(c, r, refusal);
+}
+
+static int begin_inspect(VerbCall *c) {
+        return verb_request(c, "GET", "json", INSPECT_TIMEOUT_USEC, false, on_inspected);
+}
+
+/* ---- check_witness */
+
+static int inspected_for_witness(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        return witness_check(c->base.agent, c->witness, facts, reterr_refusal);
+}
+
+/* ---- thaw */
+
+static void on_thawed(void *userdata, int r, const Refusal *refusal) {
+        VerbCall *c = userdata;
+
+        c->thaw = NULL;
+        verb_finish(c, r, refusal);
+}
+
+/* The container is frozen by us, as far as the notes say. */
+static bool is_frozen_by_us(VerbCall *c) {
+        Note note = {};
+        bool frozen;
+
+        if (note_read(c->base.agent->frozen_dir, c->container, &note) < 0)
+                return false;
+        frozen = !note.witness;
+        note_done(&note);
+        return frozen;
+}
+
+static int begin_thaw(VerbCall *c) {
+        if (!is_frozen_by_us(c))
+                return 1;
+        return agent_thaw_begin(c->base.agent, c->container, on_thawed, c, &c->thaw);
+}
+
+/* ---- kill */
+
+static int inspect_later(VerbCall *c, Refusal **reterr_refusal) {
+        usec_t wait = backoff_next(&c->backoff);
+
+        if (agent_now(CLOCK_BOOTTIME) + wait >= c->deadline_usec)
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
+                              "Container %.*s is still there %u s after it was to be killed. See the Docker Engine's journal.",
+                              CONTAINER_SHORT, c->container, (unsigned) (KILL_TIMEOUT_USEC / USEC_PER_SEC));
+        int r = timer_arm(c->timer, wait);
+        return r < 0 ? r : 1;
+}
+
+static void on_killed(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        int r;
+
+        c->request = NULL;
+        switch (answer->outcome) {
+        case ENGINE_OK:
+        case ENGINE_UNKNOWN:
+                c->killed = true;
+                c->send_again = answer->outcome == ENGINE_UNKNOWN;
+                r = begin_inspect(c);
+                break;
+        case ENGINE_RETRYABLE:
+                c->send_again = true;
+                r = inspect_later(c, &refusal);
+                break;
+        default:
+                /* 409: it is not running any more. What ended it shows in its witness. */
+                r = answer->status == 409 ? begin_inspect(c)
+                                          : agent_refuse_answer(c->base.agent, c->container, "kill", answer, &refusal);
+        }
+        if (r < 0)
+                verb_finish(c, r, refusal);
+}
+
+/* With the note the witness goes on to hold, should this service end before the kill is followed up, and the sweep knows
+ * a container that is of no use any more. Without it the files would be saved once more, which is no harm. */
+static void note_ended(VerbCall *c, const ContainerFacts *facts) {
+        int r = facts->finished_at ? note_write_killed(c->base.agent->frozen_dir, facts->id, c->witness, facts->finished_at) : 0;
+        if (r < 0)
+                log_warning_errno(r, "The note of the killed container %.*s cannot be written: %m", CONTAINER_SHORT, facts->id);
+        if (facts->finished_at && agent_reap_later(c->base.agent, facts->id, facts->finished_at) < 0)
+                log_oom();
+}
+
+static int kill_seen(VerbCall *c, const ContainerFacts *facts) {
+        note_ended(c, facts);
+        crash_point(CRASH_CAPTURE_KILLED);
+        return 0;
+}
+
+static int inspected_for_kill(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        int r;
+
+        if (c->killed && !facts->running)
+                return kill_seen(c, facts);
+        /* Thawed, and on its way out. */
+        if (c->killed && (!c->send_again || !facts->paused))
+                return inspect_later(c, reterr_refusal);
+        r = witness_check(c->base.agent, c->witness, facts, reterr_refusal);
+        if (r >= 0 && !facts->running)
+                note_ended(c, facts);
+        if (r < 0 || !facts->running)
+                return r;
+        c->send_again = false;
+        r = verb_request(c, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_killed);
+        return r < 0 ? r : 1;
+}
+
+/* ---- terminate */
+
+static void on_stopped(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        int r = 0;
+
+        c->request = NULL;
+        if (answer->outcome != ENGINE_OK && answer->status != 404)
+                r = agent_refuse_answer(c->base.agent, c->container, "stop", answer, &refusal);
+        verb_finish(c, r, refusal);
+}
+
+static int send_stop(VerbCall *c) {
+        usec_t grace = MIN(c->grace_usec, GRACE_MAX_USEC);
+        char verb[64];
+
+        (void) snprintf(verb, sizeof(verb), "stop?t=%" PRIu64, (grace + USEC_PER_SEC - 1) / USEC_PER_SEC);
+        return verb_request(c, "POST", verb, grace + TERMINATE_SLACK_USEC, false, on_stopped);
+}
+
+static void on_thawed_for_stop(void *userdata, int r, const Refusal *refusal) {
+        VerbCall *c = userdata;
+
+        c->thaw = NULL;
+        if (r >= 0)
+                r = send_stop(c);
+        if (r < 0)
+                verb_finish(c, r, refusal);
+}
+
+/* The Engine would thaw it itself, but only behind the signal, and the note would stay. */
+static int begin_terminate(VerbCall *c) {
+        if (is_frozen_by_us(c))
+                return agent_thaw_begin(c->base.agent, c->container, on_thawed_for_stop, c, &c->thaw);
+        return send_stop(c);
+}
+
+/* ---- signal */
+
+static void on_signalled(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        int r = 0;
+
+        c->request = NULL;
+        if (answer->outcome != ENGINE_OK && answer->status == 409)
+                r = refuse(&refusal, REFUSAL_WRONG_STATE, "Container %.*s does not run, so no signal reaches it. Start the session first.",
+                           CONTAINER_SHORT, c->container);
+        else if (answer->outcome != ENGINE_OK)
+                r = agent_refuse_answer(c->base.agent, c->container, "signal", answer, &refusal);
+        verb_finish(c, r, refusal);
+}
+
+static int begin_signal(VerbCall *c) {
+        char verb[64];
+
+        (void) snprintf(verb, sizeof(verb), "kill?signal=%i", c->signo);
+        return verb_request(c, "POST", verb, SIGNAL_TIMEOUT_USEC, true, on_signalled);
+}
+
+/* ---- remove */
+
+static void on_removed(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        int r = 0;
+
+        c->request = NULL;
+        /* 409: it runs, or its removal is under way. */
+        if (answer->outcome != ENGINE_OK && answer->status != 404 && answer->status != 409)
+                r = agent_refuse_answer(c->base.agent, c->container, "remove", answer, &refusal);
+        verb_finish(c, r, refusal);
+}
+
+static int begin_remove(VerbCall *c) {
+        return verb_request(c, "DELETE", "?v=1", REMOVE_TIMEOUT_USEC, false, on_removed);
+}
+
+/* ---- all of them */
+
+static const Verb verb_check_witness = { begin_inspect, inspected_for_witness };
+static const Verb verb_thaw = { begin_thaw, NULL };
+/* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. */
+static const Verb verb_kill = { begin_inspect, inspected_for_kill, .absent_is_done = true };
+static const Verb verb_terminate = { begin_terminate, NULL };
+static const Verb verb_remove = { begin_remove, NULL };
+static const Verb verb_signal = { begin_signal, NULL };
+
+static void on_timer(void *userdata) {
+        VerbCall *c = userdata;
+        int r;
+
+        if (c->deadline_usec == 0)
+                c->deadline_usec = agent_now(CLOCK_BOOTTIME) + KILL_TIMEOUT_USEC;
+        r = c->killed || c->send_again ? begin_inspect(c) : c->verb->begin(c);
+        if (r != 0)
+                verb_finish(c, MIN(r, 0), NULL);
+}
+
+static int verb_start(Agent *a, const Verb *verb, const char *container, const VerbCall *with, ProviderCall **ret) {
+        VerbCall *c;
+        int r;
+
+        if (!container_id_is_valid(container))
+                return -EINVAL;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = *with;
+        c->witness = NULL;
+        c->verb = verb;
+        c->backoff = (Backoff) { .min_usec = 20 * USEC_PER_MSEC, .max_usec = 500 * USEC_PER_MSEC };
+        agent_call_init(&c->base, a, verb_free);
+        r = free_and_strdup(&c->container, container);
+        if (r >= 0)
+                r = free_and_strdup(&c->witness, with->witness);
+        if (r >= 0)
+                r = timer_new(a->event, on_timer, c, &c->timer);
+        if (r >= 0)
+                r = timer_arm(c->timer, 0);
+        if (r < 0) {
+                verb_free(&c->base);
+                return r;
+        }
+        if (ret)
+                *ret = &c->base.call;
+        return 0;
+}
+
+int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_check_witness, container, &(const VerbCall) { .witness = (char *) witness, .cb = cb, .userdata = userdata }, ret);
+}
+
+int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_thaw, container, &(const VerbCall) { .cb = cb, .userdata = userdata }, ret);
+}
+
+int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_kill, container, &(const VerbCall) { .witness = (char *) witness, .cb = cb, .userdata = userdata }, ret);
+}
+
+int agent_terminate(Agent *a, const char *container, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_terminate, container, &(const VerbCall) { .grace_usec = grace_usec, .cb = cb, .userdata = userdata }, ret);
+}
+
+int agent_remove(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_remove, container, &(const VerbCall) { .cb = cb, .userdata = userdata }, ret);
+}
+
+int agent_signal(Agent *a, const char *container, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        if (signo <= 0 || signo >= NSIG)
+                return -EINVAL;
+        return verb_start(a, &verb_signal, container, &(const VerbCall) { .signo = signo, .cb = cb, .userdata = userdata }, ret);
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What is done beside the container: the task is found, then the agent of its node does it. */
+
+#include "basic/log.h"
+#include "provider/swarm-internal.h"
+#include "provider/swarm-spec.h"
+
+#define QUICK_TIMEOUT_USEC (60 * USEC_PER_SEC)
+/* Stopping has the grace on top, a capture has no deadline here: the agent watches its child. */
+#define CAPTURE_TIMEOUT_USEC (24 * 3600 * USEC_PER_SEC)
+
+/* ---- finding the container ---- */
+
+static void on_task_found(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+        SwarmTask best, t;
+        bool found = false;
+        const json_t *o;
+        size_t i;
+        int r = 0;
+
+        c->engine = NULL;
+        if (a->outcome != ENGINE_OK) {
+                swarm_call_fail(c, a, "list the tasks of the session");
+                return;
+        }
+        json_array_foreach(a->json, i, o)
+                if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && t.container &&
+                    swarm_task_is_better(&t, found ? &best : NULL)) {
+                        best = t;
+                        found = true;
+                }
+        if (found) {
+                r = free_and_strdup(&c->container, best.container);
+                if (r >= 0)
+                        r = free_and_strdup(&c->node, best.node);
+        }
+        if (r < 0)
+                swarm_call_finish(c, r, NULL);
+        else
+                c->container_step(c);
+}
+
+void swarm_find_task(SwarmCall *c) {
+        _cleanup_free_ char *path = NULL;
+
+        if (!c->service) {
+                c->container_step(c);
+                return;
+        }
+        path = swarm_tasks_path((const char *const[]) { c->name }, 1);
+        if (!path)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_task_found);
+}
+
+static int container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
+                          SwarmCall **ret_call, ProviderCall **ret) {
+        int r = swarm_call_begin(p, session, timeout, swarm_find_task, cb, userdata, ret_call, ret);
+
+        if (r >= 0)
+                (*ret_call)->container_step = step;
+        return r;
+}
+
+/* ---- the agent ---- */
+
+/* The agent of the container's node; without one the call is refused, and NULL is returned. */
+static Agent *agent_of(SwarmCall *c) {
+        if (!c->container) {
+                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", c->session);
+                return NULL;
+        }
+        if (c->node && swarm_node_is_down(c->swarm, c->node)) {
+                swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
+                                  "The container of session %s is on node %s, which is down. Bring the node back, "
+                                  "or restore the session from its last generation.", c->session, c->node);
+                return NULL;
+        }
+        if (!c->node || !swarm_node_has_agent(c->swarm, c->node)) {
+                swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
+                                  "The container of session %s is on node %s, where no agent of the orchestrator can be reached. "
+                                  "Run swarm-orchestratord there.", c->session, strna(c->node));
+                return NULL;
+        }
+        return c->swarm->agent;
+}
+
+static void on_agent_done(void *userdata, int r, const Refusal *refusal) {
+        SwarmCall *c = userdata;
+
+        c->agent = NULL;
+        swarm_call_finish(c, r, refusal_copy(refusal));
+}
+
+/* A call of the agent that did not begin never calls back. */
+static void agent_begun(SwarmCall *c, int r) {
+        if (r >= 0)
+                return;
+        c->agent = NULL;
+        swarm_call_finish(c, r, NULL);
+}
+
+static void step_terminate(SwarmCall *c) {
+        Agent *agent;
+
+        if (!c->container) {
+                swarm_call_finish(c, 0, NULL);
+                return;
+        }
+        agent = agent_of(c);
+        if (agent)
+                agent_begun(c, agent_terminate(agent, c->container, c->grace_usec, on_agent_done, c, &c->agent));
+}
+
+int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        usec_t timeout = QUICK_TIMEOUT_USEC + MIN(grace_usec, CAPTURE_TIMEOUT_USEC);
+        SwarmCall *c;
+        int r = container_call(p, session, timeout, step_terminate, cb, userdata, &c, ret);
+
+        if (r >= 0)
+                c->grace_usec = grace_usec;
+        return r;
+}
+
+static void step_signal(SwarmCall *c) {
+        Agent *agent = agent_of(c);
+
+        if (agent)
+                agent_begun(c, agent_signal(agent, c->container, c->signo, on_agent_done, c, &c->agent));
+}
+
+int swarm_signal(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = container_call(p, session, QUICK_TIMEOUT_USEC, step_signal, cb, userdata, &c, ret);
+
+        if (r >= 0)
+                c->signo = signo;
+        return r;
+}
+
+static void step_thaw(SwarmCall *c) {
+        Agent *agent;
+
+        /* What is not there is not frozen. */
+        if (!c->container) {
+                swarm_call_finish(c, 0, NULL);
+                return;
+        }
+        agent = agent_of(c);
+        if (agent)
+                agent_begun(c, agent_thaw(agent, c->container, on_agent_done, c, &c->agent));
+}
+
+int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+
+        return container_call(p, session, QUICK_TIMEOUT_USEC, step_thaw, cb, userdata, &c, ret);
+}
+
+static void step_check_witness(SwarmCall *c) {
+        Agent *agent = agent_of(c);
+
+        if (agent)
+                agent_begun(c, agent_check_witness(agent, c->container, c->witness, on_agent_done, c, &c->agent));
+}
+
+int swarm_check_witness(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        char *copy = strdup(witness);
+        SwarmCall *c;
+        int r = copy ? container_call(p, session, QUICK_TIMEOUT_USEC, step_check_witness, cb, userdata, &c, ret) : -ENOMEM;
+
+        if (r < 0)
+                free(copy);
+        else
+                c->witness = copy;
+        return r;
+}
+
+/* ---- capture ---- */
+
+static void on_capture_progress(void *userdata, const ProviderCaptureProgress *progress) {
+        SwarmCall *c = userdata;
+
+        if (c->progress)
+                c->progress(c->userdata, progress);
+}
+
+static void on_captured(void *userdata, int r, const Refusal *refusal, const ProviderCaptureResult *result) {
+        SwarmCall *c = userdata;
+
+        c->agent = NULL;
+        swarm_call_detach(c);
+        c->capture_done(c->userdata, r, refusal, result);
+        swarm_call_free(c);
+}
+
+static void step_capture(SwarmCall *c) {
+        const ProviderCapture capture = {
+                .session = c->session,
+                .mode = c->mode,
+                .generation = c->generation,
+                .job = c->job,
+                .image = c->image,
+                .repository = c->repository,
+                .tag = c->tag,
+                .lossy = c->lossy,
+                .layers_max = c->layers_max,
+        };
+        Agent *agent = agent_of(c);
+
+        if (agent)
+                agent_begun(c, agent_capture(agent, c->container, &capture, on_capture_progress, on_captured, c, &c->agent));
+}
+
+int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
+                  provider_capture_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = container_call(p, capture->session, CAPTURE_TIMEOUT_USEC, step_capture, NULL, userdata, &c, ret);
+
+        if (r < 0)
+                return r;
+        c->capture_done = cb;
+        c->progress = progress;
+        c->mode = capture->mode;
+        c->generation = capture->generation;
+        c->job = capture->job;
+        c->lossy = capture->lossy;
+        c->layers_max = capture->layers_max;
+        if ((r = free_and_strdup(&c->image, capture->image)) < 0 ||
+            (r = free_and_strdup(&c->repository, capture->repository)) < 0 ||
+            (r = free_and_strdup(&c->tag, capture->tag)) < 0)
+                swarm_call_free(c);
+        return r;
+}
+
+/* ---- rest ---- */
+
+/* Already so is told by the generation: a crash between the update and the caller's record leads here again. */
+static int change_to_rest(SwarmCall *c, json_t *spec) {
+        const char *image = json_string_at(spec, "TaskTemplate", "ContainerSpec", "Image"),
+                   *generation = json_string_at(spec, "Labels", PROVIDER_LABEL_GENERATION),
+                   *record = json_string_at(spec, "Labels", PROVIDER_LABEL_RECORD);
+        char wanted[32];
+        int r;
+
+        (void) snprintf(wanted, sizeof(wanted), "%" PRIu64, c->generation);
+        if (json_u64(json_at(spec, "Mode", "Replicated", "Replicas")) == 0 && streq_ptr(image, c->image) &&
+            streq_ptr(generation, wanted) && streq_ptr(record, c->record))
+                return 0;
+        r = swarm_spec_rest(spec, c->image, c->generation, c->record);
+        return r < 0 ? r : 1;
+}
+
+int swarm_call_rest(SwarmCall *c, const ProviderRest *rest) {
+        int r;
+
+        c->change = change_to_rest;
+        c->generation = rest->generation;
+        r = free_and_strdup(&c->image, rest->image);
+        if (r >= 0)
+                r = free_and_strdup(&c->record, rest->record);
+        return r < 0 ? r : free_and_strdup(&c->witness, rest->witness);
+}
+
+static void on_killed(void *userdata, int r, const Refusal *refusal) {
+        SwarmCall *c = userdata;
+
+        c->agent = NULL;
+        if (r < 0)
+                swarm_call_finish(c, r, refusal_copy(refusal));
+        else
+                swarm_change_service(c);
+}
+
+static void step_rest(SwarmCall *c) {
+        Agent *agent;
+
+        /* No container: it is killed and removed already, and the proven generation is all there is. */
+        if (!c->container) {
+                swarm_change_service(c);
+                return;
+        }
+        agent = agent_of(c);
+        if (agent)
+                agent_begun(c, agent_kill(agent, c->container, c->witness, on_killed, c, &c->agent));
+}
+
+static void on_rest_read(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+        SwarmService service;
+        SwarmSession *ss;
+        int r;
+
+        c->engine = NULL;
+        if (a->outcome != ENGINE_OK) {
+                swarm_call_fail(c, a, "read the service of the session");
+                return;
+        }
+        r = swarm_service_parse(a->json, &service);
+        if (r >= 0)
+                r = change_to_rest(c, service.spec);
+        if (r > 0) {
+                swarm_find_task(c);
+                return;
+        }
+        if (r == 0)
+                r = swarm_session_update(c->swarm, &service, &ss);
+        swarm_call_finish(c, r, NULL);
+}
+
+/* First whether it is done already: then there is no container any more that could be a witness. */
+static void step_read_rest(SwarmCall *c) {
+        _cleanup_free_ char *path = NULL;
+
+        if (!c->service) {
+                swarm_change_service(c);
+                return;
+        }
+        path = strformat("/services/%s", c->service);
+        if (!path)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_rest_read);
+}
+
+int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = swarm_call_begin(p, rest->session, QUICK_TIMEOUT_USEC, step_read_rest, cb, userdata, &c, ret);
+
+        if (r < 0)
+                return r;
+        c->container_step = step_rest;
+        r = swarm_call_rest(c, rest);
+        if (r < 0)
+                swarm_call_free(c);
+        return r;
+}
+
+/* ---- images: any agent would do, this node's is the nearest ---- */
+
+static void refuse_without_agent(SwarmCall *c) {
+        swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
+                          "No agent of the orchestrator runs on this node, so registries cannot be asked. Set Role=both in orchestrator.conf.");
+}
+
+static void on_image(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
+        SwarmCall *c = userdata;
+
+        c->agent = NULL;
+        swarm_call_detach(c);
+        c->image_done(c->userdata, r, refusal, image);
+        swarm_call_free(c);
+}
+
+static void step_resolve(SwarmCall *c) {
+        if (!c->swarm->agent)
+                refuse_without_agent(c);
+        else
+                agent_begun(c, agent_resolve_image(c->swarm->agent, c->image, on_image, c, &c->agent));
+}
+
+static void step_delete_image(SwarmCall *c) {
+        if (!c->swarm->agent)
+                refuse_without_agent(c);
+        else
+                agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_agent_done, c, &c->agent));
+}
+
+static int image_call(Provider *p, const char *image, swarm_step step, SwarmCall **ret_call, ProviderCall **ret) {
+        _cleanup_(swarm_call_freep) SwarmCall *c = NULL;
+        int r;
+
+        if ((r = swarm_call_new(swarm_of(p), NULL, QUICK_TIMEOUT_USEC, &c)) < 0 ||
+            (r = free_and_strdup(&c->image, image)) < 0 ||
+            (r = swarm_call_start(c, step, ret)) < 0)
+                return r;
+        *ret_call = TAKE_PTR(c);
+        return 0;
+}
+
+int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = image_call(p, reference, step_resolve, &c, ret);
+
+        if (r >= 0) {
+                c->image_done = cb;
+                c->userdata = userdata;
+        }
+        return r;
+}
+
+int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = image_call(p, image, step_delete_image, &c, ret);
+
+        if (r >= 0) {
+                c->done = cb;
+                c->userdata = userdata;
+        }
+        return r;
+}

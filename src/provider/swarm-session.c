@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "basic/log.h"
+#include "provider/swarm-internal.h"
+
+/* A task that Swarm cannot find addresses for stays "new" without a word of why (moby#43052); one without a node says so
+ * at once, but says it also while a node is just joining. */
+#define NEW_MAX_USEC (10 * USEC_PER_SEC)
+#define UNPLACED_MAX_USEC (3 * USEC_PER_SEC)
+#define ABSENT_MAX_USEC (10 * USEC_PER_SEC)
+#define TRANSITION_HOT_USEC (20 * USEC_PER_SEC)
+
+SwarmSession *swarm_session_find(Swarm *s, const char *session) {
+        SwarmSession *ss;
+
+        HASH_FIND_STR(s->sessions, session, ss);
+        return ss;
+}
+
+SwarmSession *swarm_session_find_service(Swarm *s, const char *service) {
+        SwarmSession *ss;
+
+        HASH_FIND(hh_service, s->sessions_by_service, service, strlen(service), ss);
+        return ss;
+}
+
+static void session_free(SwarmSession *ss) {
+        free(ss->session);
+        free(ss->service);
+        free(ss->name);
+        free(ss->image);
+        free(ss->record);
+        free(ss->task_id);
+        free(ss->node);
+        free(ss->container);
+        free(ss->error);
+        free(ss->health);
+        free(ss);
+}
+
+static void session_drop(SwarmSession *ss) {
+        HASH_DEL(ss->swarm->sessions, ss);
+        HASH_DELETE(hh_service, ss->swarm->sessions_by_service, ss);
+        session_free(ss);
+}
+
+void swarm_sessions_clear(Swarm *s) {
+        SwarmSession *ss, *tmp;
+
+        HASH_ITER(hh, s->sessions, ss, tmp)
+                session_drop(ss);
+}
+
+/* ---- changes ---- */
+
+static void set_string(SwarmSession *ss, char **field, const char *value) {
+        if (streq_ptr(*field, value))
+                return;
+        if (free_and_strdup(field, value) >= 0)
+                ss->changed = true;
+}
+
+#define SET(ss, field, value)                                   \
+        do {                                                    \
+                typeof((ss)->field) _v = (value);               \
+                if ((ss)->field != _v) {                        \
+                        (ss)->field = _v;                       \
+                        (ss)->changed = true;                   \
+                }                                               \
+        } while (0)
+
+void swarm_session_heat(SwarmSession *ss, usec_t usec) {
+        ss->hot_until_usec = MAX(ss->hot_until_usec, swarm_now() + usec);
+        swarm_poll_soon(ss->swarm);
+}
+
+static void clear_task(SwarmSession *ss) {
+        free(TAKE_PTR(ss->task_id));
+        set_string(ss, &ss->node, NULL);
+        set_string(ss, &ss->container, NULL);
+        set_string(ss, &ss->error, NULL);
+        set_string(ss, &ss->health, NULL);
+        SET(ss, frozen, false);
+        SET(ss, started_usec, 0);
+        SET(ss, exit_code, 0);
+        ss->container_gone = false;
+}
+
+static int session_new(Swarm *s, const SwarmService *service, SwarmSession **ret) {
+        SwarmSession *ss = calloc(1, sizeof(*ss));
+
+        if (!ss)
+                return -ENOMEM;
+        ss->swarm = s;
+        ss->session = strdup(service->session);
+        ss->service = strdup(service->id);
+        if (!ss->session || !ss->service) {
+                session_free(ss);
+                return -ENOMEM;
+        }
+        HASH_ADD_KEYPTR(hh, s->sessions, ss->session, strlen(ss->session), ss);
+        HASH_ADD_KEYPTR(hh_service, s->sessions_by_service, ss->service, strlen(ss->service), ss);
+        ss->task = TASK_NONE;
+        ss->changed = true;
+        *ret = ss;
+        return 0;
+}
+
+/* The record was made anew under another service id. */
+static int session_rekey(SwarmSession *ss, const char *service) {
+        char *copy = strdup(service);
+
+        if (!copy)
+                return -ENOMEM;
+        HASH_DELETE(hh_service, ss->swarm->sessions_by_service, ss);
+        free(ss->service);
+        ss->service = copy;
+        ss->version = 0;
+        HASH_ADD_KEYPTR(hh_service, ss->swarm->sessions_by_service, ss->service, strlen(ss->service), ss);
+        clear_task(ss);
+        return 0;
+}
+
+int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret) {
+        SwarmSession *ss = service->session ? swarm_session_find(s, service->session) : NULL;
+        bool was_wanted = ss && ss->wanted;
+        int r;
+
+        *ret = NULL;
+        if (!service->session)
+                return 0;
+        if (!ss)
+                r = session_new(s, service, &ss);
+        else if (!streq(ss->service, service->id))
+                r = session_rekey(ss, service->id);
+        else
+                r = 0;
+        if (r < 0)
+                return r;
+        *ret = ss;
+        if (service->version < ss->version)
+                return 0;
+        ss->version = service->version;
+        set_string(ss, &ss->name, service->name);
+        set_string(ss, &ss->image, service->image);
+        set_string(ss, &ss->record, service->record);
+        SET(ss, generation, service->generation);
+        SET(ss, wanted, service->replicas > 0);
+        if (!ss->wanted) {
+                /* What is still there is being removed by Swarm and is nobody's concern any more. */
+                ss->history_usec = ss->task_created_usec;
+                clear_task(ss);
+                SET(ss, task, TASK_NONE);
+                ss->waiting_since_usec = 0;
+                ss->hot_until_usec = 0;
+        } else if (!was_wanted) {
+                SET(ss, task, TASK_PENDING);
+                ss->waiting_since_usec = swarm_now();
+                ss->task_seen = false;
+                swarm_session_heat(ss, TRANSITION_HOT_USEC);
+        }
+        return 0;
+}
+
+/* ---- tasks ---- */
+
+static usec_t waited(const SwarmSession *ss) {
+        return ss->waiting_since_usec > 0 ? swarm_now() - ss->waiting_since_usec : 0;
+}
+
+static void set_no_task(SwarmSession *ss) {
+        bool absent;
+
+        /* Swarm takes a moment to make the first one. */
+        if (ss->task_seen)
+                absent = true;
+        else
+                absent = waited(ss) >= ABSENT_MAX_USEC;
+        clear_task(ss);
+        SET(ss, task, absent ? TASK_GONE : TASK_PENDING);
+}
+
+static void set_pending_task(SwarmSession *ss, const SwarmTask *t) {
+        if (t->state == SWARM_TASK_NEW && waited(ss) >= NEW_MAX_USEC) {
+                SET(ss, task, TASK_FAILED);
+                set_string(ss, &ss->error, "Docker Swarm found no address for it within 10 s: the network's address range is used up, "
+                           "or overlaps with another network or route of a manager");
+                return;
+        }
+        if (t->error && waited(ss) >= UNPLACED_MAX_USEC)
+                SET(ss, task, TASK_FAILED);
+        else
+                SET(ss, task, TASK_PENDING);
+        set_string(ss, &ss->error, t->error);
+}
+
+/* One that is being removed while another is wanted says nothing about the other; nor does one that ended before, which Swarm
+ * keeps for its history, and which is all that there is until the other is made. */
+static bool is_history(const SwarmSession *ss, const SwarmTask *t) {
+        if (t->desired == SWARM_TASK_REMOVE)
+                return true;
+        if (t->desired <= SWARM_TASK_RUNNING)
+                return false;
+        return t->created_usec <= ss->history_usec || (t->image && ss->image && !streq(t->image, ss->image));
+}
+
+void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
+        TaskState meaning;
+        bool moved;
+
+        if (!ss->wanted)
+                return;
+        if (t && is_history(ss, t))
+                t = NULL;
+        if (!t) {
+                set_no_task(ss);
+                return;
+        }
+        moved = !streq_ptr(ss->task_id, t->id) || ss->task_state != t->state;
+        if (!streq_ptr(ss->task_id, t->id) || !streq_ptr(ss->container, t->container)) {
+                set_string(ss, &ss->health, NULL);
+                SET(ss, frozen, false);
+                ss->container_gone = false;
+        }
+        ss->task_seen = true;
+        ss->task_state = t->state;
+        ss->task_created_usec = t->created_usec;
+        (void) free_and_strdup(&ss->task_id, t->id);
+        set_string(ss, &ss->node, t->node);
+        set_string(ss, &ss->container, t->container);
+        meaning = swarm_task_meaning(t, t->node && swarm_node_is_down(ss->swarm, t->node));
+        if (moved)
+                ss->waiting_since_usec = swarm_now();
+        SET(ss, exit_code, meaning == TASK_EXITED ? t->exit_code : 0);
+        if (t->state == SWARM_TASK_RUNNING)
+                SET(ss, started_usec, t->since_usec);
+        if (meaning == TASK_PENDING)
+                set_pending_task(ss, t);
+        else {
+                SET(ss, task, meaning == TASK_EXITED && ss->container_gone ? TASK_GONE : meaning);
+                set_string(ss, &ss->error, t->error);
+        }
+        if (!STR_IN_SET(task_state_to_string(ss->task), "pending", "starting"))
+                ss->hot_until_usec = MIN(ss->hot_until_usec, swarm_now() + USEC_PER_SEC);
+        else if (moved)
+                swarm_session_heat(ss, TRANSITION_HOT_USEC);
+}
+
+void swarm_session_node_changed(SwarmSession *ss) {
+        if (!ss->wanted || !ss->node)
+                return;
+        if (swarm_node_is_down(ss->swarm, ss->node)) {
+                if (STR_IN_SET(task_state_to_string(ss->task), "starting", "running", "exited"))
+                        SET(ss, task, TASK_LOST);
+        } else if (ss->task == TASK_LOST)
+                /* Whether it survived is in its task. */
+                swarm_session_heat(ss, 5 * USEC_PER_SEC);
+}
+
+void swarm_session_set_container(SwarmSession *ss, bool frozen, const char *health, bool gone) {
+        SET(ss, frozen, frozen);
+        set_string(ss, &ss->health, health);
+        ss->container_gone = gone;
+        if (gone && ss->task == TASK_EXITED)
+                SET(ss, task, TASK_GONE);
+}
+
+/* ---- reports ---- */
+
+static ProviderObservation observation_of(const SwarmSession *ss) {
+        return (ProviderObservation) {
+                .session = ss->session,
+                .exists = true,
+                .wanted = ss->wanted,
+                .image = ss->image,
+                .generation = ss->generation,
+                .record = ss->record,
+                .task = ss->task,
+                .node = ss->node,
+                .container = ss->container,
+                .started_usec = ss->started_usec,
+                .exit_code = ss->exit_code,
+                .frozen = ss->frozen,
+                .health = ss->health,
+                .error = ss->error,
+        };
+}
+
+static void report_one(Swarm *s, const ProviderObservation *o) {
+        s->observer.on_session(&s->provider, o, s->observer.userdata);
+}
+
+bool swarm_session_report(SwarmSession *ss) {
+        Swarm *s = ss->swarm;
+        ProviderObservation o;
+        bool gone = false;
+
+        if (!ss->changed || !s->listed)
+                return true;
+        ss->changed = false;
+        o = observation_of(ss);
+        s->gone = &gone;
+        report_one(s, &o);
+        if (gone)
+                return false;
+        s->gone = NULL;
+        return true;
+}
+
+bool swarm_session_remove(SwarmSession *ss) {
+        Swarm *s = ss->swarm;
+        _cleanup_free_ char *session = TAKE_PTR(ss->session);
+        bool gone = false;
+
+        /* hh keeps a pointer to the key. */
+        HASH_DEL(s->sessions, ss);
+        HASH_DELETE(hh_service, s->sessions_by_service, ss);
+        session_free(ss);
+        if (!s->listed)
+                return true;
+        s->gone = &gone;
+        report_one(s, &(const ProviderObservation) { .session = session, .exists = false });
+        if (gone)
+                return false;
+        s->gone = NULL;
+        return true;
+}
+
+bool swarm_sessions_report(Swarm *s) {
+        SwarmSession *ss, *tmp;
+        bool gone = false;
+
+        s->gone = &gone;
+        s->listed = true;
+        s->observer.on_list_begin(&s->provider, s->observer.userdata);
+        /* Nothing but a removal by the provider itself takes sessions out, and that does not run under a report. */
+        HASH_ITER(hh, s->sessions, ss, tmp) {
+                ProviderObservation o = observation_of(ss);
+                if (gone)
+                        return false;
+                ss->changed = false;
+                report_one(s, &o);
+        }
+        if (!gone)
+                s->observer.on_list_end(&s->provider, s->observer.userdata);
+        if (gone)
+                return false;
+        s->gone = NULL;
+        return true;
+}

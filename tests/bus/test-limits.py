@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One test for each row of docs/limits.md that a caller can meet on the bus."""
+
+from harness import *
+
+LIMITS = '''[Manager]
+Providers=fake
+
+[Limits]
+SessionsMax=8
+SessionsPerUserMax=3
+EndedSessionsMax=2
+JobsMax=4
+RunningJobsMax=10
+RunningJobsPerUserMax=5
+QueuedOperationsMax=2
+ChangesPerMinute=30
+GenerationsMax=2
+
+[Session]
+Cpus=0.5
+Memory=128M
+MemoryReservationPercent=50
+
+[Registry]
+URL=http://registry.fake:5000
+'''
+
+
+class Limits(BusTest):
+    config = LIMITS
+
+    def setUp(self):
+        # A bus of its own for each test: limits are about totals.
+        type(self).rig.close()
+        type(self).setUpClass()
+
+    def slow(self, op='capture', usec=60000000):
+        self.rig.fake(latency_usec={op: usec})
+
+    def test_sessions_per_user(self):
+        for i in range(3):
+            self.alice.create(f'a{i}')
+        self.refused('LimitExceeded', f'Uid {ALICE} has 3 sessions', self.alice.create, 'a3')
+        self.bob.create('b')
+        self.refused('LimitExceeded', f'Uid {ALICE} has 3 sessions', self.bob.create, 'b2', owner=V('u', ALICE))
+        for i in range(4):
+            self.root.create(f'r{i}')
+
+    def test_sessions(self):
+        for i in range(8):
+            self.root.create(f'r{i}')
+        self.refused('LimitExceeded', '8', self.root.create, 'r8')
+        self.root.wait_job(self.root.verb('Destroy', 'r0'))
+        self.root.create('r8')
+
+    def test_ended_sessions(self):
+        for i in range(4):
+            self.root.run(f'r{i}')
+            self.root.wait_job(self.root.verb('Destroy', f'r{i}'))
+        self.rig.restart()
+        ended, _ = self.rig.client().rows(ended=V('b', True))
+        self.assertEqual([r['Name'] for r in ended], ['r3', 'r2'])
+
+    def test_jobs(self):
+        for i in range(4):
+            self.root.run(f'r{i}')
+        self.root.wait_job(self.root.verb('Snapshot', 'r0'))
+        self.root.wait_job(self.root.verb('Snapshot', 'r0'))
+        self.rig.restart()
+        rows, _ = self.rig.client().manager('ListJobs', 'a{sv}t', {}, 0)
+        self.assertEqual([r['Id'] for r in rows], [6, 5, 4, 3])
+
+    def test_running_jobs_per_user(self):
+        for i in range(2):
+            self.alice.run(f'a{i}')
+        self.slow()
+        for i in range(2):
+            for _ in range(3 - i):
+                self.alice.verb('Snapshot', f'a{i}')
+        self.refused('LimitExceeded', '5', self.alice.verb, 'Snapshot', 'a1')
+        self.root.verb('Snapshot', 'a1')
+
+    def test_running_jobs(self):
+        for i in range(2):
+            self.alice.run(f'a{i}')
+            self.bob.run(f'b{i}')
+        self.slow()
+        for who, name in ((self.alice, 'a'), (self.bob, 'b')):
+            for i, n in enumerate((3, 2)):
+                for _ in range(n):
+                    who.verb('Snapshot', f'{name}{i}')
+        self.rig.configure(LIMITS.replace('RunningJobsPerUserMax=5', 'RunningJobsPerUserMax=6'))
+        self.root.manager('Reload')
+        self.refused('LimitExceeded', '10 jobs are under way', self.alice.verb, 'Snapshot', 'a1')
+        self.refused('LimitExceeded', '10 jobs are under way', self.alice.create, 'a2')
+        self.root.verb('Snapshot', 'a1')
+
+    def test_queued_operations(self):
+        self.root.run('r')
+        self.slow()
+        for _ in range(3):
+            self.root.verb('Snapshot', 'r')
+        self.refused('LimitExceeded', '2', self.root.verb, 'Snapshot', 'r')
+
+    def test_changes_per_minute(self):
+        self.alice.run('a')
+        for _ in range(29):
+            self.alice.manager('TouchSession', 'sa{sv}t', 'a', {}, 0)
+        self.refused('RateLimited', f'uid {ALICE} has made more than 30 changes within a minute', self.alice.manager, 'TouchSession', 'sa{sv}t', 'a', {}, 0)
+        for call in (lambda: self.alice.verb('Stop', 'a'), lambda: self.alice.create('x'), lambda: self.alice.manager('Reload'),
+                     lambda: self.alice.manager('CancelJob', 'tt', 1, 0), lambda: self.alice.manager('KillSession', 'ssia{sv}t', 'a', 'main', 1, {}, 0),
+                     lambda: self.rig.client(ALICE).verb('Stop', 'a')):
+            self.refused('RateLimited', 'next one is possible in [0-9]+ seconds', call)
+        self.assertEqual(self.alice.state('a'), 'running')
+        self.alice.manager('DescribeSession', 'sa{sv}t', 'a', {}, 0)
+        self.bob.create('b')
+        for _ in range(60):
+            self.root.manager('TouchSession', 'sa{sv}t', 'a', {}, 0)
+        time.sleep(2.1)
+        self.alice.manager('TouchSession', 'sa{sv}t', 'a', {}, 0)
+
+    def test_generations(self):
+        path = self.root.run('r')
+        for i in range(4):
+            self.rig.fake(op='write', session=self.root.get(path, SESSION, 'Id'), value=i + 1)
+            self.root.wait_job(self.root.verb('Snapshot', 'r'))
+        wait(lambda: len(self.root.manager('ListSnapshots', 'sa{sv}t', 'r', {}, 0)) == 2, 'the oldest to go')
+        self.assertEqual([s['Generation'] for s in self.root.manager('ListSnapshots', 'sa{sv}t', 'r', {}, 0)], [4, 3])
+
+    def test_defaults_of_sessions(self):
+        limits = self.root.get(self.root.run('r'), SESSION, 'Limits')
+        self.assertEqual((limits['CPUs'], limits['MemoryBytes']), (0.5, 128 << 20))
+        self.assertAlmostEqual(limits['MemoryReservedBytes'], 64 << 20, delta=1 << 20)
+
+    def test_texts(self):
+        self.refused('LimitExceeded', '32|32768', self.root.create, 'r', env=V('as', ['A=' + 'x' * (33 << 10)]))
+        self.refused(INVALID, '256', self.root.create, 'r', env=V('as', ['A' * 257 + '=1']))
+        self.refused('LimitExceeded', '4|4096', self.root.create, 'r', labels=V('a{ss}', {'k': 'x' * 5000}))
+        self.refused(INVALID, '128', self.root.create, 'r', labels=V('a{ss}', {'k' * 129: 'x'}))
+
+
+if __name__ == '__main__':
+    main()

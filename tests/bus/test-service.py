@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The service as a whole: starts, ends, crashes, reloads, its log."""
+
+from harness import *
+
+LOG, LOG_PATH = 'org.freedesktop.LogControl1', '/org/freedesktop/LogControl1'
+
+
+class Service(BusTest):
+    def setUp(self):
+        type(self).rig.close()
+        type(self).setUpClass()
+
+    def fresh(self):
+        return self.rig.client()
+
+    def test_what_was_answered_survives_a_kill(self):
+        path = self.alice.run('dev', labels=V('a{ss}', {'a': 'b'}), env=V('as', ['A=1']))
+        session = self.alice.get(path, SESSION, 'Id')
+        self.rig.fake(op='write', session=session, value=99)
+        before = self.alice.manager('DescribeSession', 'sa{sv}t', 'dev', {}, 0)
+        self.rig.restart(signal.SIGKILL)
+        c = self.fresh()
+        wait(lambda: c.state('dev') == 'running', 'the session to be seen')
+        after = c.manager('DescribeSession', 'sa{sv}t', 'dev', {}, 0)
+        self.assertEqual({k: v for k, v in before.items()}, after)
+        c.wait_job(c.verb('Hibernate', 'dev'))
+        self.rig.restart(signal.SIGKILL)
+        c = self.fresh()
+        self.assertEqual(c.state('dev'), 'hibernated')
+        c.wait_job(c.verb('Restore', 'dev'))
+        self.assertEqual(self.rig.fake(op='read', session=session)['value'], 99)
+        self.assertEqual(self.rig.fake(op='losses').get('value', self.rig.fake(op='losses').get('losses')), 0)
+
+    def test_kill_right_after_the_answer(self):
+        for i in range(5):
+            c = self.fresh()
+            path, job = c.create(f'quick-{i}')
+            self.rig.restart(signal.SIGKILL)
+            c = self.fresh()
+            self.assertEqual(c.manager('GetSession', 's', f'quick-{i}'), path)
+            wait(lambda: c.state(f'quick-{i}') in ('running', 'failed'), 'the end of the start', lambda: c.state(f'quick-{i}'))
+            self.assertNotIn(c.get(job, JOB, 'State'), ('queued', 'running'))
+
+    def test_job_numbers_go_on(self):
+        self.alice.run('dev')
+        first = self.alice.wait_job(self.alice.verb('Snapshot', 'dev'))['Id']
+        self.rig.restart(signal.SIGKILL)
+        c = self.fresh()
+        self.assertEqual(c.get(c.manager('GetJob', 't', first), JOB, 'State'), 'done')
+        self.assertGreater(c.wait_job(c.verb('Snapshot', 'dev'))['Id'], first)
+
+    def test_cut_job_is_interrupted(self):
+        self.alice.run('dev')
+        self.rig.fake(latency_usec={'capture': 60000000})
+        job = self.alice.verb('Hibernate', 'dev')
+        wait(lambda: self.alice.state('dev') == 'hibernating', 'the freeze')
+        self.rig.restart(signal.SIGKILL)
+        c = self.fresh()
+        c.wait_job(job, 'interrupted')
+        wait(lambda: c.state('dev') == 'running', 'the thaw', lambda: c.state('dev'))
+        self.assertEqual(c.get(job, JOB, 'ErrorName'), error_name('Interrupted'))
+
+    def test_graceful_stop_thaws(self):
+        path = self.alice.run('dev')
+        session = self.alice.get(path, SESSION, 'Id')
+        self.rig.fake(latency_usec={'capture': 60000000})
+        job = self.alice.verb('Hibernate', 'dev')
+        wait(lambda: self.alice.state('dev') == 'hibernating', 'the freeze')
+        started = time.monotonic()
+        self.rig.stop(signal.SIGTERM)
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertFalse(json.loads((self.rig.dir / 'cluster.json').read_text()).get('frozen'))
+        self.rig.start()
+        c = self.fresh()
+        wait(lambda: c.state('dev') == 'running', 'the session to run', lambda: c.state('dev'))
+        self.assertIn(c.get(job, JOB, 'State'), ('interrupted', 'canceled'))
+        self.assertFalse(self.rig.fake(op='read', session=session)['frozen'])
+
+    def test_second_instance_says_why_it_cannot_run(self):
+        state = self.rig.dir / 'other'
+        state.mkdir()
+        env = {'PATH': os.environ['PATH'], 'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=' + self.rig.path, 'SWARM_CONFIG_DIR': str(self.rig.dir / 'config'),
+               'STATE_DIRECTORY': str(state), 'RUNTIME_DIRECTORY': str(state), 'SWARM_FAKE_CONTROL': str(state / 'fake')}
+        p = subprocess.run([DAEMON], env=env, capture_output=True, text=True, timeout=20)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn('Another process owns the bus name', p.stderr)
+        env['STATE_DIRECTORY'] = str(self.rig.dir / 'state')
+        p = subprocess.run([DAEMON], env=env, capture_output=True, text=True, timeout=20)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn('Cannot open the state', p.stderr)
+        self.alice.manager('GetStatus')
+
+    def test_bus_loss_ends_the_service(self):
+        self.rig.broker.terminate()
+        self.assertEqual(self.rig.daemon.wait(10), 1)
+        self.assertIn('connection to the bus is lost', self.rig.log.read_text())
+        self.rig.daemon = None
+
+    def test_no_bus(self):
+        env = {'PATH': os.environ['PATH'], 'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=/nonexistent', 'STATE_DIRECTORY': str(self.rig.dir),
+               'RUNTIME_DIRECTORY': str(self.rig.dir)}
+        p = subprocess.run([DAEMON], env=env, capture_output=True, text=True, timeout=20)
+        self.assertEqual((p.returncode, 'Cannot connect to the system bus' in p.stderr), (1, True), p.stderr)
+
+    def test_command_line(self):
+        run = lambda *args: subprocess.run([DAEMON, *args], capture_output=True, text=True, timeout=20)
+        self.assertIn('--config-dir', run('--help').stdout)
+        self.assertRegex(run('--version').stdout, r'^swarm-orchestratord \d')
+        self.assertEqual(run('--nonsense').returncode, 1)
+        self.assertIn('"word" is not understood', run('word').stderr)
+
+    def test_reload_by_method_and_by_signal(self):
+        self.assertEqual(self.root.manager('Reload'), [])
+        (self.rig.dir / 'config/templates.d/new.yaml').write_text('templates:\n  new: {image: example/new}\n')
+        self.rig.configure(CONFIG.replace('ChangesPerMinute=10000', 'ChangesPerMinute=2\nNoSuchKey=1'))
+        warnings = self.root.manager('Reload')
+        self.assertEqual(len(warnings), 1)
+        self.assertRegex(warnings[0], r'orchestrator\.conf:\d+: .*NoSuchKey')
+        self.assertEqual([t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], ['new'])
+        for i in range(2):
+            self.alice.create(f'a{i}')
+        self.refused('RateLimited', 'more than 2 changes', self.alice.create, 'a3')
+        (self.rig.dir / 'config/templates.d/new.yaml').write_text('templates:\n  newer: {image: example/new}\n  wrong: {image: 5, x: y}\n')
+        self.rig.daemon.send_signal(signal.SIGHUP)
+        wait(lambda: 'newer' in [t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], 'the reload')
+        self.assertEqual([t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], ['newer'])
+
+    def test_notifications(self):
+        self.rig.stop()
+        path = str(self.rig.dir / 'notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            s.settimeout(10)
+            self.rig.environment = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'}
+            self.rig.start()
+            self.rig.environment['WATCHDOG_PID'] = str(self.rig.daemon.pid)
+            seen = ''
+            while 'READY=1' not in seen:
+                seen += s.recv(1000).decode() + '\n'
+            self.rig.daemon.send_signal(signal.SIGHUP)
+            seen = ''
+            while 'READY=1' not in seen or 'WATCHDOG=1' not in seen:
+                seen += s.recv(1000).decode() + '\n'
+            self.assertRegex(seen, r'RELOADING=1\nMONOTONIC_USEC=\d+')
+            self.rig.daemon.send_signal(signal.SIGTERM)
+            while 'STOPPING=1' not in seen:
+                seen += s.recv(1000).decode() + '\n'
+        self.rig.stop()
+
+    def test_log_control(self):
+        c = self.root
+        get = lambda name: c.get(LOG_PATH, LOG, name)
+        set_ = lambda name, value: c.call(NAME, LOG_PATH, PROPERTIES, 'Set', 'ssv', LOG, name, V('s', value))
+        self.assertEqual((get('LogLevel'), get('LogTarget'), get('SyslogIdentifier')), ('debug', 'console', 'swarm-orchestratord'))
+        set_('LogLevel', 'warning')
+        self.assertEqual(get('LogLevel'), 'warning')
+        self.refused(INVALID, '"loud" is not a log level', set_, 'LogLevel', 'loud')
+        self.refused(INVALID, '"printer" is not a log target', set_, 'LogTarget', 'printer')
+        set_('LogTarget', 'console')
+        with self.assertRaises(DBusError):
+            set_('SyslogIdentifier', 'x')
+        self.assertEqual(get('LogLevel'), 'warning')
+
+    def test_privileges_are_given_up(self):
+        status = dict(line.split(':\t', 1) for line in pathlib.Path(f'/proc/{self.rig.daemon.pid}/status').read_text().splitlines() if ':\t' in line)
+        kept = 1 << 21 | 1 << 2
+        self.assertEqual([int(status[k], 16) for k in ('CapEff', 'CapInh', 'CapAmb')], [0, 0, 0])
+        self.assertEqual(int(status['CapPrm'], 16) & ~kept, 0)
+        self.assertEqual(status['NoNewPrivs'].strip(), '1')
+
+    def test_nothing_is_done_when_it_cannot_be_saved(self):
+        """The disk is full: a limit on the size of files stands in for it."""
+        import resource
+        self.alice.run('before')
+        full = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, (1, full[1]))
+        try:
+            self.refused('StoreFailed', 'could not be saved, so nothing was done', self.alice.create, 'lost')
+            self.refused('StoreFailed', 'could not be saved', self.alice.verb, 'Snapshot', 'before')
+            self.assertFalse(self.alice.manager('GetStatus')['StoreHealthy'])
+            self.assertEqual(self.alice.state('before'), 'running')
+        finally:
+            resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, full)
+        wait(lambda: self.alice.manager('GetStatus')['StoreHealthy'], 'the store to recover')
+        self.alice.wait_job(self.alice.verb('Snapshot', 'before'))
+
+
+if __name__ == '__main__':
+    main()

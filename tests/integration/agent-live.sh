@@ -1,0 +1,16 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# agent-live.sh PROGRAM SWARM-LAYER: runs the agent's live test in a rig of its own. 77: it cannot be made here.
+
+set -euo pipefail
+
+program=$(readlink -f -- "$1") layer=$(readlink -f -- "$2")
+rig=$(dirname -- "$(readlink -f -- "$0")")/../rig/rig
+
+if (($(id -u) != 0)); then
+        echo "a rig needs root"
+        exit 77
+fi
+dir=$("$rig" up --no-swarm --polkit none)
+trap '"$rig" down --dir "$dir"' EXIT
+"$rig" run --dir "$dir" -- env SWARM_LAYER="$layer" SWARM_RIG="$rig" "$program"

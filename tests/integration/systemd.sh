@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# systemd.sh BUILD: the installed service on a whole host with systemd, journald, the bus and polkit, all real. 77: it
+# cannot be made here. Prints TAP.
+# shellcheck disable=SC2016 # what is in single quotes is for the shell in the host
+
+set -euo pipefail
+
+build=$(readlink -f -- "$1")
+rig=$(dirname -- "$(readlink -f -- "$0")")/../rig/rig
+n=0 failures=0
+
+if (($(id -u) != 0)); then
+        echo "a rig needs root"
+        exit 77
+fi
+
+scratch=$(mktemp -d /var/tmp/swarm-systemd.XXXXXX)
+trap '[[ -z ${dir:-} ]] || "$rig" down --dir "$dir" >&2; rm -rf -- "$scratch"' EXIT
+meson install -C "$build" --no-rebuild --quiet --destdir "$scratch/stage" >&2
+dir=$("$rig" up --systemd --install "$scratch/stage")
+
+# In the host. What it prints is this function's output.
+host() {
+        "$rig" shell --dir "$dir" -- bash -c "$1"
+}
+
+# ok NAME COMMAND-IN-THE-HOST: a test is what the command says.
+ok() {
+        n=$((n + 1))
+        if host "set -euo pipefail; $2" >"$scratch/output" 2>&1; then
+                echo "ok $n - $1"
+        else
+                failures=$((failures + 1))
+                echo "not ok $n - $1"
+                sed 's/^/# /' "$scratch/output"
+        fi
+}
+
+# until_true SECONDS CONDITION, to be used in the host.
+host 'cat >/usr/local/bin/until-true <<"END"
+#!/bin/bash
+# until-true SECONDS CONDITION: the deadline only bounds a failure.
+for ((i = 0; i < $1 * 20; i++)); do
+        if eval "$2"; then exit 0; fi
+        sleep 0.05
+done
+echo "never came true: $2"
+exit 1
+END
+chmod +x /usr/local/bin/until-true
+mkdir -p /etc/swarm-orchestrator/orchestrator.conf.d
+printf "[Registry]\nURL=http://10.99.0.1:5000\n" >/etc/swarm-orchestrator/orchestrator.conf.d/50-rig.conf
+journalctl --update-catalog
+systemctl daemon-reload
+systemctl enable swarm-orchestratord' >&2
+
+PID='systemctl show -p MainPID --value swarm-orchestratord'
+CONTAINER='docker ps -q --no-trunc --filter label=swarm.session'
+
+ok "the first call starts the service" '
+        test "$(systemctl is-active swarm-orchestratord)" = inactive
+        swarmctl create one --image=10.99.0.1:5000/base:latest --memory=256M
+        test "$(systemctl is-active swarm-orchestratord)" = active'
+
+ok "it runs as its own user, and keeps its two capabilities for the child alone" '
+        status=$(cat /proc/$('"$PID"')/status)
+        grep -E "^Uid:\s+$(id -u swarm-orchestrator)\s" <<<"$status"
+        grep -E "^CapEff:\s+0+$" <<<"$status"
+        grep -E "^CapPrm:\s+0000000000200004$" <<<"$status"'
+
+ok "hibernate and restore keep the files" '
+        docker exec $('"$CONTAINER"') sh -c "echo kept >/home/file"
+        swarmctl hibernate one
+        until-true 30 "test -z \"\$('"$CONTAINER"')\""
+        swarmctl restore one
+        test "$(docker exec $('"$CONTAINER"') cat /home/file)" = kept'
+
+ok "the journal has the fields" '
+        id=$(busctl --json=short call org.swarm.Orchestrator /org/swarm/Orchestrator org.swarm.Orchestrator.Manager DescribeSession "sa{sv}t" one 0 0 |
+                jq -r ".data[0].Id.data")
+        for field in SWARM_OWNER_UID=0 SWARM_ACTOR_UID=0 SWARM_PROVIDER=swarm SWARM_JOB=1 MESSAGE_ID=; do
+                journalctl -o export SWARM_SESSION=$id | grep -a "^$field"
+        done
+        journalctl -o export SWARM_SESSION=$id | grep -a "^SWARM_NODE=."'
+
+ok "the catalog explains" 'journalctl -x -u swarm-orchestratord | grep "Subject: Session one was restored"'
+
+ok "reload is taken" '
+        printf "[Limits]\nSessionsPerUserMax=7\nNoSuchKey=1\n" >/etc/swarm-orchestrator/orchestrator.conf.d/60-limits.conf
+        systemctl reload swarm-orchestratord
+        until-true 20 "journalctl -u swarm-orchestratord | grep -q NoSuchKey"
+        test "$(systemctl is-active swarm-orchestratord)" = active'
+
+ok "an ordinary user may look, and is refused what is not his" '
+        setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl list | grep one
+        if setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl --no-ask-password destroy --yes one; then exit 1; fi
+        test "$(swarmctl list --no-legend | wc -l)" = 1'
+
+# Enough that a hibernation takes a while, and cannot be compressed away.
+ok "stopping the service during a hibernation leaves nothing frozen" '
+        c=$('"$CONTAINER"')
+        docker exec $c sh -c "for i in \$(seq 40); do dd if=/dev/urandom of=/home/big\$i bs=1M count=8 2>/dev/null; done"
+        swarmctl hibernate --no-block one
+        until-true 30 "test \"\$(docker inspect -f {{.State.Paused}} $c)\" = true"
+        systemctl stop swarm-orchestratord
+        test "$(systemctl show -p Result --value swarm-orchestratord)" = success
+        test "$(docker inspect -f "{{.State.Paused}} {{.State.Running}}" $c)" = "false true"
+        swarmctl list --no-legend | grep running
+        test "$(docker exec $c sh -c "ls /home/big* | wc -l")" = 40'
+
+ok "a service that hangs is killed by the watchdog and comes back" '
+        p=$('"$PID"')
+        kill -STOP $p
+        until-true 90 "q=\$('"$PID"'); test \$q != 0 && test \$q != $p && test \$(systemctl is-active swarm-orchestratord) = active"
+        swarmctl list --no-legend | grep running
+        journalctl -u swarm-orchestratord | grep "Watchdog timeout"'
+
+ok "what it was made for still works" '
+        swarmctl hibernate one
+        swarmctl restore one
+        test "$(docker exec $('"$CONTAINER"') sh -c "ls /home/big* | wc -l")" = 40
+        swarmctl destroy --yes one
+        until-true 30 "test -z \"\$(docker ps -aq)\""
+        test -z "$(docker service ls -q)"'
+
+ok "no message has an unknown identifier, and none names an internal error" '
+        if journalctl -u swarm-orchestratord -p err | grep -v -e "-- No entries" -e Watchdog -e watchdog -e "Journal begins"; then exit 1; fi'
+
+echo "1..$n"
+exit $((failures > 0))

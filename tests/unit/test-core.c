@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Sessions through their whole life, on the provider in memory and a real store in a folder of the test. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <time.h>
+
+#include "basic/log.h"
+#include "core/manager.h"
+#include "provider/fake.h"
+
+typedef struct Fixture {
+        char dir[64], store[128], cluster[128];
+        sd_event *event;
+        Manager *m;
+        Provider *p;
+        int committed;
+} Fixture;
+
+static void open_manager(Fixture *f) {
+        _cleanup_(config_freep) Config *config = NULL;
+        _cleanup_(template_table_freep) TemplateTable *templates = NULL;
+        _cleanup_(store_closep) Store *store = NULL;
+
+        assert_int_equal(config_load((const char *const[]) { NULL }, NULL, &config, NULL), 0);
+        assert_int_equal(free_and_strdup(&config->registry_url, "http://registry.fake"), 0);
+        strv_free(config->providers);
+        config->providers = strv_copy((char *[]) { (char *) "fake", NULL });
+        assert_non_null(config->providers);
+        config->sessions_per_user_max = 1000;
+        assert_int_equal(template_table_load("/nonexistent", &templates, NULL), 0);
+        assert_int_equal(store_open(f->store, &store), 0);
+        assert_int_equal(manager_new(f->event, config, templates, store, &f->m), 0);
+        TAKE_PTR(config);
+        TAKE_PTR(templates);
+        TAKE_PTR(store);
+        assert_int_equal(fake_new(f->event, &(FakeOptions) { .control = "", .state = f->cluster }, &f->p), 0);
+        assert_int_equal(manager_add_provider(f->m, f->p), 0);
+        assert_int_equal(manager_start(f->m), 0);
+}
+
+static int setup_cluster(void **state, const char *cluster) {
+        Fixture *f = calloc(1, sizeof(*f));
+        assert_non_null(f);
+        strcpy(f->dir, "/tmp/test-core-XXXXXX");
+        assert_non_null(mkdtemp(f->dir));
+        snprintf(f->store, sizeof(f->store), "%s/state.db", f->dir);
+        if (cluster)
+                snprintf(f->cluster, sizeof(f->cluster), "%s/%s", f->dir, cluster);
+        assert_int_equal(sd_event_new(&f->event), 0);
+        open_manager(f);
+        *state = f;
+        return 0;
+}
+
+static int setup(void **state) {
+        return setup_cluster(state, "cluster.json");
+}
+
+/* A cluster in memory alone, for large numbers. */
+static int setup_volatile(void **state) {
+        return setup_cluster(state, NULL);
+}
+
+static int teardown(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *command = strformat("rm -r %s", f->dir);
+
+        manager_free(f->m);
+        sd_event_unref(f->event);
+        assert_int_equal(system(command), 0);
+        free(f);
+        return 0;
+}
+
+static usec_t monotonic(void) {
+        struct timespec ts;
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+}
+
+/* Turns the loop until the condition holds; the deadline only bounds a failure. */
+#define WAIT_FOR(f, condition)                                                          \
+        do {                                                                            \
+                usec_t _end = monotonic() + 20 * USEC_PER_SEC;                          \
+                while (!(condition)) {                                                  \
+                        assert_true(sd_event_run((f)->event, 100000) >= 0);             \
+                        if (monotonic() > _end)                                         \
+                                fail_msg("never came true: %s", #condition);            \
+                }                                                                       \
+        } while (0)
+
+/* The service dies without a word and comes back; the cluster does not notice. */
+static void crash(Fixture *f) {
+        manager_free(f->m);
+        open_manager(f);
+}
+
+static bool provider_ready(Fixture *f) {
+        return manager_find_provider(f->m, "fake")->listed;
+}
+
+static Session *create(Fixture *f, const char *name, const char *image) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f));
+        int r = manager_create_session(f->m, &(SessionParameters) { .name = name, .image = image, .owner = UID_UNSET }, 0, &s, &j, &refusal);
+        if (r < 0)
+                fail_msg("%s", refusal ? refusal->message : strerror(-r));
+        return s;
+}
+
+static Session *create_running(Fixture *f, const char *name) {
+        Session *s = create(f, name, "base");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        return s;
+}
+
+static Job *request(Session *s, JobType verb, const JobOptions *options) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Job *j;
+        int r = session_request(s, verb, options, 0, &j, &refusal);
+        if (r < 0)
+                fail_msg("%s: %s", job_type_to_string(verb), refusal ? refusal->message : strerror(-r));
+        return j;
+}
+
+static void expect_refused(Session *s, JobType verb, const JobOptions *options, RefusalCode code) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Job *j;
+        assert_int_equal(session_request(s, verb, options, 1000, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, code);
+        /* A sentence, with the session's name in it. */
+        assert_non_null(strstr(refusal->message, s->name));
+        assert_int_equal(refusal->message[strlen(refusal->message) - 1], '.');
+}
+
+static void run_job(Fixture *f, Session *s, JobType verb, const JobOptions *options) {
+        Job *j = request(s, verb, options);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        if (j->state != JOB_DONE)
+                fail_msg("%s: %s", job_type_to_string(verb), j->error ? j->error->message : "?");
+}
+
+static uint64_t value_of(Fixture *f, const Session *s) {
+        uint64_t v = 0;
+        assert_int_equal(fake_read(f->p, s->id, &v), 0);
+        return v;
+}
+
+static void test_story(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "alpha");
+
+        assert_int_equal(fake_write(f->p, s->id, 42), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+        assert_int_equal(s->generation, 1);
+        assert_int_equal(s->stop_reason, STOP_REASON_MANUAL);
+        WAIT_FOR(f, s->task == TASK_NONE);
+        run_job(f, s, JOB_RESTORE, NULL);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(value_of(f, s), 42);
+
+        assert_int_equal(fake_write(f->p, s->id, 43), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(fake_write(f->p, s->id, 44), 0);
+        run_job(f, s, JOB_STOP, NULL);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 44);
+        run_job(f, s, JOB_RESTART, NULL);
+        assert_int_equal(value_of(f, s), 44);
+        assert_int_equal(s->generation, 4);
+
+        /* An older generation only when it is named; the number of the next one is not used again. */
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        assert_int_equal(value_of(f, s), 42);
+        assert_int_equal(s->generation, 1);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 6);
+
+        run_job(f, s, JOB_DESTROY, NULL);
+        assert_null(manager_find_session(f->m, "alpha"));
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+static void test_wrong_state(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "beta");
+
+        expect_refused(s, JOB_RESTORE, NULL, REFUSAL_WRONG_STATE);
+        expect_refused(s, JOB_START, NULL, REFUSAL_WRONG_STATE);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        expect_refused(s, JOB_HIBERNATE, NULL, REFUSAL_WRONG_STATE);
+        expect_refused(s, JOB_SNAPSHOT, NULL, REFUSAL_WRONG_STATE);
+        expect_refused(s, JOB_RESTORE, &(JobOptions) { .generation = 7 }, REFUSAL_NO_SUCH_GENERATION);
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 1 }, REFUSAL_BUSY);
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+}
+
+static void test_capture_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "gamma");
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry is full."), 0);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, REFUSAL_REGISTRY_FAILED);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen);
+        assert_int_equal(value_of(f, s), 7);
+        /* The number is burned. */
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+static void test_cancel(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "delta");
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 500 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, s->frozen);
+        assert_int_equal(job_cancel(j, 0, NULL), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_CANCELED);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen);
+        assert_int_equal(job_cancel(j, 0, NULL), -EBADRQC);
+}
+
+static void test_exit_is_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "epsilon");
+
+        assert_int_equal(fake_write(f->p, s->id, 9), 0);
+        assert_int_equal(fake_exit_session(f->p, s->id, 3), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_int_equal(s->stop_reason, STOP_REASON_EXITED);
+        assert_int_equal(s->exit_code, 3);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 9);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* What a reboot of the node ended is saved and started again. */
+static void test_node_reboot(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "zeta");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 11), 0);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(s->stop_reason, STOP_REASON_NODE_LOST);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+        assert_int_equal(value_of(f, s), 11);
+
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine is away.");
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
+        fake_list(f->p);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 1 && !s->operation);
+        assert_int_equal(value_of(f, s), 11);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+static void test_create_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create(f, "eta", "missing");
+
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
+        assert_non_null(s->state_detail);
+        s = create(f, "theta", "unpullable");
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
+        s = create(f, "iota", "volumes");
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
+        assert_non_null(strstr(s->state_detail, "VOLUME"));
+        run_job(f, s, JOB_DESTROY, NULL);
+}
+
+static void test_clone(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "kappa"), *clone;
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Job *j;
+
+        SessionParameters p = { .name = "lambda", .from = "kappa", .owner = UID_UNSET };
+        assert_int_equal(manager_create_session(f->m, &p, 0, &clone, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_NO_SUCH_GENERATION);
+        assert_int_equal(fake_write(f->p, s->id, 5), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 6), 0);
+        refusal = refusal_free(refusal);
+        assert_int_equal(manager_create_session(f->m, &p, 0, &clone, &j, &refusal), 0);
+        WAIT_FOR(f, clone->state == SESSION_RUNNING && !clone->operation);
+        assert_int_equal(value_of(f, clone), 5);
+        assert_int_equal(value_of(f, s), 6);
+        /* The source may go; what the clone runs from stays. */
+        _cleanup_free_ char *image = strdup(clone->base_image);
+        run_job(f, s, JOB_DESTROY, NULL);
+        assert_true(fake_has_image(f->p, image));
+        run_job(f, clone, JOB_HIBERNATE, NULL);
+        run_job(f, clone, JOB_RESTORE, NULL);
+        assert_int_equal(value_of(f, clone), 5);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+static void test_limits(void **state) {
+        Fixture *f = *state;
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f));
+        f->m->config->sessions_per_user_max = 1;
+        SessionParameters p = { .image = "base", .owner = UID_UNSET };
+        assert_int_equal(manager_create_session(f->m, &p, 1000, &s, &j, &refusal), 0);
+        assert_true(session_name_is_valid(s->name));
+        assert_true(session_id_is_valid(s->id));
+        assert_false(session_name_is_valid(s->id));
+        assert_int_equal(manager_create_session(f->m, &p, 1000, &s, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_LIMIT_EXCEEDED);
+        f->m->config->sessions_max = 1;
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_LIMIT_EXCEEDED);
+}
+
+static void test_bad_parameters(void **state) {
+        Fixture *f = *state;
+        const SessionParameters bad[] = {
+                { .name = "Upper", .image = "base" },
+                { .name = "x" },
+                { .name = "x", .image = "base", .cpus = 99 },
+                { .name = "x", .image = "base", .cpus = 0.01 },
+                { .name = "x", .image = "base", .memory_bytes = 1 },
+                { .name = "x", .image = "base", .env = (char *[]) { (char *) "NOEQUALS", NULL } },
+                { .name = "x", .image = "base", .env = (char *[]) { (char *) "A={{.Node.ID}}", NULL } },
+                { .name = "x", .image = "base", .labels = (char *[]) { (char *) "com.docker.x=1", NULL } },
+                { .name = "x", .image = "base", .command = (char *[]) { (char *) "\xff", NULL } },
+                { .name = "x", .template_name = "nope" },
+                { .name = "x", .image = "base", .provider = "nope" },
+                { .name = "x", .image = "base", .node = "nope" },
+                { .name = "x", .image = "base", .organization = "No" },
+                { .name = "x", .from = "nope" },
+                { .name = "x", .from = "nope", .image = "base" },
+        };
+        WAIT_FOR(f, provider_ready(f));
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                _cleanup_refusal_ Refusal *refusal = NULL;
+                SessionParameters p = bad[i];
+                Session *s;
+                Job *j;
+                p.owner = UID_UNSET;
+                if (manager_create_session(f->m, &p, 0, &s, &j, &refusal) != -EBADRQC)
+                        fail_msg("case %zu was taken", i);
+                assert_true(strlen(refusal->message) > 20);
+                assert_int_equal(refusal->message[strlen(refusal->message) - 1], '.');
+        }
+        assert_null(f->m->sessions_by_id);
+        assert_null(f->m->jobs);
+}
+
+/* The service is killed in the middle of everything; whatever it was, it goes on or is undone, and nothing is lost. */
+static void test_crash_anywhere(void **state) {
+        Fixture *f = *state;
+        static const JobType verbs[] = { JOB_HIBERNATE, JOB_STOP, JOB_SNAPSHOT, JOB_RESTART };
+        unsigned turns = 1;
+
+        for (size_t v = 0; v < ELEMENTSOF(verbs); v++)
+                for (turns = 1; turns < 40; turns += 3) {
+                        _cleanup_free_ char *name = strformat("s%zu-%u", v, turns), *id = NULL;
+                        Session *s = create_running(f, name);
+                        assert_int_equal(fake_write(f->p, s->id, turns), 0);
+                        id = strdup(s->id);
+                        (void) request(s, verbs[v], NULL);
+                        for (unsigned i = 0; i < turns; i++)
+                                assert_true(sd_event_run(f->event, 1000) >= 0);
+                        crash(f);
+                        WAIT_FOR(f, provider_ready(f));
+                        s = manager_find_session(f->m, id);
+                        assert_non_null(s);
+                        WAIT_FOR(f, !s->operation && !s->jobs && !session_state_is_transient(s->state) && s->state != SESSION_EXITED && !s->frozen);
+                        if (session_state_is_rest(s->state))
+                                run_job(f, s, JOB_START, NULL);
+                        assert_int_equal(s->state, SESSION_RUNNING);
+                        assert_int_equal(value_of(f, s), turns);
+                        run_job(f, s, JOB_DESTROY, NULL);
+                }
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+static void test_generations_max(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "nu");
+
+        f->m->config->generations_max = 2;
+        for (int i = 0; i < 4; i++)
+                run_job(f, s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, HASH_COUNT(s->snapshots) == 2);
+        assert_non_null(session_find_snapshot(s, 4));
+        assert_non_null(session_find_snapshot(s, 3));
+        run_job(f, s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 3 });
+        assert_int_equal(HASH_COUNT(s->snapshots), 1);
+}
+
+/* More than the bus could list at once; here only the core is asked. */
+static void test_many(void **state) {
+        Fixture *f = *state;
+        ManagerTotals totals;
+
+        f->m->config->sessions_max = f->m->config->sessions_per_user_max = f->m->config->running_jobs_max = 10000;
+        f->m->config->memory_reservation_percent = 0;
+        for (int i = 0; i < 3000; i++) {
+                _cleanup_free_ char *name = strformat("many-%d", i);
+                (void) create(f, name, "base");
+        }
+        WAIT_FOR(f, (manager_totals(f->m, &totals), totals.by_state[SESSION_RUNNING] == 3000));
+        assert_int_equal(totals.sessions, 3000);
+}
+
+static void test_rebuild(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "mu");
+        _cleanup_free_ char *id = strdup(s->id), *command = strformat("rm -f %s*", f->store);
+
+        assert_int_equal(fake_write(f->p, s->id, 21), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "mu");
+        assert_non_null(s);
+        assert_string_equal(s->id, id);
+        assert_int_equal(s->generation, 1);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 21);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(test_story),
+                T(test_wrong_state),
+                T(test_capture_fails),
+                T(test_cancel),
+                T(test_exit_is_saved),
+                T(test_node_reboot),
+                T(test_create_fails),
+                T(test_clone),
+                T(test_limits),
+                T(test_bad_parameters),
+                T(test_crash_anywhere),
+                T(test_generations_max),
+                cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
+                T(test_rebuild),
+        };
+        log_open("test-core");
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the Swarm provider reads and writes, without an Engine: states, specs, address ranges. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "provider/swarm-network.h"
+#include "provider/swarm-parse.h"
+#include "provider/swarm-spec.h"
+
+static json_t *json(const char *text) {
+        json_t *o = json_loads(text, 0, NULL);
+        assert_non_null(o);
+        return o;
+}
+
+static void test_states(void **state) {
+        for (int i = 0; i < _SWARM_TASK_MAX; i++) {
+                assert_non_null(swarm_task_state_to_string(i));
+                assert_int_equal(swarm_task_state_from_string(swarm_task_state_to_string(i)), i);
+        }
+        for (int i = 0; i < _SWARM_STATE_MAX; i++)
+                assert_non_null(swarm_state_to_string(i));
+        assert_int_equal(swarm_task_state_from_string("dreaming"), -EINVAL);
+        assert_null(swarm_task_state_to_string(_SWARM_TASK_MAX));
+}
+
+static void test_info(void **state) {
+        _cleanup_json_ json_t *o = json("{\"ServerVersion\":\"20.10.24\",\"LiveRestoreEnabled\":true,\"SystemTime\":\"2026-11-21T01:21:35Z\","
+                "\"Plugins\":{\"Log\":[\"local\",\"journald\"]},\"Swarm\":{\"NodeID\":\"abc\",\"LocalNodeState\":\"active\",\"ControlAvailable\":true,"
+                "\"Cluster\":{\"Spec\":{\"Orchestration\":{\"TaskHistoryRetentionLimit\":0}}}}}"), *none = json("{\"ServerVersion\":\"x\"}"), *bad = json("{}");
+        SwarmInfo i;
+
+        assert_int_equal(swarm_info_parse(o, &i), 0);
+        assert_int_equal(i.state, SWARM_ACTIVE);
+        assert_true(i.manager && i.live_restore && i.journald && i.history_off);
+        assert_string_equal(i.node, "abc");
+        assert_int_equal(swarm_info_parse(none, &i), 0);
+        assert_int_equal(i.state, SWARM_INACTIVE);
+        assert_false(i.manager || i.live_restore || i.journald || i.history_off);
+        assert_int_equal(swarm_info_parse(bad, &i), -EBADMSG);
+        assert_int_equal(swarm_info_parse(NULL, &i), -EBADMSG);
+}
+
+static void test_task_meaning(void **state) {
+        static const struct {
+                SwarmTaskState state;
+                const char *container, *error;
+                TaskState up, down;
+        } table[] = {
+                { SWARM_TASK_NEW, NULL, NULL, TASK_PENDING, TASK_PENDING },
+                { SWARM_TASK_ALLOCATED, NULL, NULL, TASK_PENDING, TASK_PENDING },
+                { SWARM_TASK_PENDING, NULL, "no suitable node", TASK_PENDING, TASK_PENDING },
+                { SWARM_TASK_ASSIGNED, NULL, NULL, TASK_STARTING, TASK_LOST },
+                { SWARM_TASK_PREPARING, NULL, NULL, TASK_STARTING, TASK_LOST },
+                { SWARM_TASK_STARTING, "c", NULL, TASK_STARTING, TASK_LOST },
+                { SWARM_TASK_RUNNING, "c", NULL, TASK_RUNNING, TASK_LOST },
+                { SWARM_TASK_COMPLETE, "c", NULL, TASK_EXITED, TASK_LOST },
+                { SWARM_TASK_FAILED, "c", "task: non-zero exit (1)", TASK_EXITED, TASK_LOST },
+                { SWARM_TASK_FAILED, "c", "starting container failed: no such program", TASK_FAILED, TASK_FAILED },
+                { SWARM_TASK_FAILED, NULL, "node is missing network attachments", TASK_FAILED, TASK_FAILED },
+                { SWARM_TASK_SHUTDOWN, "c", NULL, TASK_EXITED, TASK_LOST },
+                { SWARM_TASK_REJECTED, NULL, "No such image", TASK_FAILED, TASK_FAILED },
+                { SWARM_TASK_ORPHANED, "c", NULL, TASK_LOST, TASK_LOST },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                SwarmTask t = { .state = table[i].state, .container = table[i].container, .error = table[i].error };
+                assert_int_equal(swarm_task_meaning(&t, false), table[i].up);
+                assert_int_equal(swarm_task_meaning(&t, true), table[i].down);
+        }
+}
+
+static void test_task(void **state) {
+        _cleanup_json_ json_t *o = json("{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"NodeID\":\"n1\",\"CreatedAt\":\"2026-11-21T01:30:16.424813847Z\","
+                "\"DesiredState\":\"shutdown\",\"Spec\":{\"ContainerSpec\":{\"Image\":\"i\"}},\"Status\":{\"Timestamp\":\"2026-11-21T01:30:17Z\","
+                "\"State\":\"failed\",\"Err\":\"task: non-zero exit (137)\",\"ContainerStatus\":{\"ContainerID\":\"c1\",\"ExitCode\":137}}}"),
+                *bad = json("{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"DesiredState\":\"x\",\"Status\":{\"State\":\"failed\"}}");
+        SwarmTask t, running = { .desired = SWARM_TASK_RUNNING, .created_usec = 1 }, removed = { .desired = SWARM_TASK_REMOVE, .created_usec = UINT64_MAX };
+
+        assert_int_equal(swarm_task_parse(o, &t), 0);
+        assert_int_equal(t.exit_code, 137);
+        assert_string_equal(t.container, "c1");
+        assert_int_equal(t.created_usec, UINT64_C(1795224616424813));
+        assert_int_equal(swarm_task_parse(bad, &t), -EBADMSG);
+        /* what shall run, then what has ended, then what is being removed; the younger of equals */
+        assert_true(swarm_task_is_better(&t, NULL));
+        assert_true(swarm_task_is_better(&running, &t));
+        assert_false(swarm_task_is_better(&t, &running));
+        assert_true(swarm_task_is_better(&t, &removed));
+        SwarmTask younger = t;
+        younger.created_usec++;
+        assert_true(swarm_task_is_better(&younger, &t));
+        assert_false(swarm_task_is_better(&t, &younger));
+}
+
+static void test_others(void **state) {
+        _cleanup_json_ json_t *service = json("{\"ID\":\"s1\",\"Version\":{\"Index\":13},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\","
+                "\"swarm.generation\":\"7\",\"swarm.record\":\"{}\"},\"TaskTemplate\":{\"ContainerSpec\":{\"Image\":\"i\"}},\"Mode\":{\"Replicated\":{\"Replicas\":1}}}}"),
+                *node = json("{\"ID\":\"n1\",\"Spec\":{\"Role\":\"manager\",\"Availability\":\"drain\"},\"Description\":{\"Hostname\":\"h\",\"Resources\":"
+                             "{\"NanoCPUs\":2000000000,\"MemoryBytes\":5}},\"Status\":{\"State\":\"down\",\"Addr\":\"10.99.0.1\"}}"),
+                *container = json("{\"Id\":\"c1\",\"State\":\"paused\",\"Status\":\"Up 3 minutes (unhealthy) (Paused)\",\"Labels\":{\"swarm.session\":\"abc\"}}"),
+                *event = json("{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"c1\",\"Attributes\":{\"com.docker.swarm.service.id\":\"s1\",\"swarm.session\":\"abc\"}}}"),
+                *other = json("{\"Type\":\"volume\",\"Action\":\"create\",\"Actor\":{\"ID\":\"v\"}}");
+        SwarmService s;
+        ProviderNode n;
+        SwarmContainer c;
+        SwarmEvent e;
+
+        assert_int_equal(swarm_service_parse(service, &s), 0);
+        assert_int_equal(s.generation, 7);
+        assert_int_equal(s.version, 13);
+        assert_int_equal(s.replicas, 1);
+        assert_string_equal(s.session, "abc");
+        assert_int_equal(swarm_node_parse(node, &n), 0);
+        assert_string_equal(n.state, "down");
+        assert_string_equal(n.availability, "drain");
+        assert_int_equal(n.nano_cpus, UINT64_C(2000000000));
+        assert_int_equal(swarm_container_parse(container, &c), 0);
+        assert_true(c.frozen);
+        assert_string_equal(c.health, "unhealthy");
+        assert_int_equal(swarm_event_parse(event, &e), 0);
+        assert_int_equal(e.type, SWARM_EVENT_CONTAINER);
+        assert_string_equal(e.session, "abc");
+        assert_int_equal(swarm_event_parse(other, &e), -EBADMSG);
+}
+
+static const ProviderSpec spec = {
+        .session = "abc",
+        .name = "web",
+        .image = "h/r@sha256:1",
+        .generation = 3,
+        .command = (char *const[]) { (char *) "a", (char *) "b c", NULL },
+        .env = (char *const[]) { (char *) "K=V", NULL },
+        .labels = (char *const[]) { (char *) "mine=x=y", (char *) "empty", (char *) "swarm.session=forged", NULL },
+        .record = "{\"r\":1}",
+        .nano_cpus = 1500000000,
+        .memory_bytes = 4 * GIB,
+        .reserved_memory_bytes = 512 * MIB,
+        .stop_grace_usec = 10 * USEC_PER_SEC,
+        .healthcheck = (char *const[]) { (char *) "CMD-SHELL", (char *) "true", NULL },
+        .healthcheck_interval_usec = 30 * USEC_PER_SEC,
+};
+
+static void test_build(void **state) {
+        _cleanup_json_ json_t *s = NULL;
+        const json_t *task, *container;
+
+        assert_int_equal(swarm_spec_build(&spec, "journald", &s), 0);
+        task = json_at(s, "TaskTemplate");
+        container = json_at(task, "ContainerSpec");
+        assert_string_equal(json_string_at(s, "Name"), "web");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_SESSION), "abc");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_GENERATION), "3");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_RECORD), "{\"r\":1}");
+        assert_string_equal(json_string_at(s, "EndpointSpec", "Mode"), "dnsrr");
+        assert_int_equal(json_integer_at(s, "Mode", "Replicated", "Replicas"), 1);
+        assert_string_equal(json_string_at(task, "RestartPolicy", "Condition"), "none");
+        assert_string_equal(json_string_at(task, "LogDriver", "Name"), "journald");
+        assert_string_equal(json_string_at(task, "LogDriver", "Options", "labels"), "swarm.session");
+        assert_int_equal(json_integer_at(task, "Resources", "Limits", "NanoCPUs"), 1500000000);
+        assert_int_equal(json_integer_at(task, "Resources", "Limits", "MemoryBytes"), 4 * GIB);
+        assert_int_equal(json_integer_at(task, "Resources", "Limits", "Pids"), SWARM_PIDS_MAX);
+        assert_int_equal(json_integer_at(task, "Resources", "Reservations", "MemoryBytes"), 512 * MIB);
+        assert_string_equal(json_string_at(container, "Labels", "mine"), "x=y");
+        assert_string_equal(json_string_at(container, "Labels", "empty"), "");
+        assert_string_equal(json_string_at(container, "Labels", PROVIDER_LABEL_SESSION), "abc");
+        assert_null(json_at(container, "Labels", PROVIDER_LABEL_RECORD));
+        assert_string_equal(json_string_value(json_array_get(json_at(container, "Args"), 1)), "b c");
+        assert_null(json_at(container, "Command"));
+        assert_int_equal(json_integer_at(container, "StopGracePeriod"), INT64_C(10000000000));
+        assert_int_equal(json_integer_at(container, "Healthcheck", "Interval"), INT64_C(30000000000));
+        assert_int_equal(json_integer_at(container, "Healthcheck", "Retries"), 3);
+}
+
+static void test_place_and_update(void **state) {
+        _cleanup_json_ json_t *s = NULL,
+                *old = json("{\"Name\":\"web\",\"Labels\":{\"theirs\":\"1\",\"swarm.generation\":\"2\"},\"TaskTemplate\":{\"ForceUpdate\":41},\"UpdateConfig\":{\"Parallelism\":1}}");
+        char *avoid[] = { (char *) "n2", (char *) "n3", NULL };
+        const json_t *constraints;
+
+        assert_int_equal(swarm_spec_build(&spec, "local", &s), 0);
+        assert_int_equal(swarm_spec_place(s, "net1", NULL, avoid), 0);
+        constraints = json_at(s, "TaskTemplate", "Placement", "Constraints");
+        assert_int_equal(json_array_size(constraints), 2);
+        assert_string_equal(json_string_value(json_array_get(constraints, 1)), "node.id!=n3");
+        assert_int_equal(swarm_spec_place(s, "net1", "n2", avoid), 0);
+        constraints = json_at(s, "TaskTemplate", "Placement", "Constraints");
+        assert_int_equal(json_array_size(constraints), 1);
+        assert_string_equal(json_string_value(json_array_get(constraints, 0)), "node.id==n2");
+        assert_string_equal(json_string_at(json_array_get(json_at(s, "TaskTemplate", "Networks"), 0), "Target"), "net1");
+
+        assert_int_equal(swarm_spec_update(s, old), 0);
+        assert_int_equal(json_integer_at(s, "TaskTemplate", "ForceUpdate"), 42);
+        assert_string_equal(json_string_at(s, "Labels", "theirs"), "1");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_GENERATION), "3");
+        assert_int_equal(json_integer_at(s, "UpdateConfig", "Parallelism"), 1);
+
+        assert_int_equal(swarm_spec_rest(s, "h/r@sha256:2", 4, "{\"r\":2}"), 0);
+        assert_int_equal(json_integer_at(s, "Mode", "Replicated", "Replicas"), 0);
+        assert_string_equal(json_string_at(s, "TaskTemplate", "ContainerSpec", "Image"), "h/r@sha256:2");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_GENERATION), "4");
+        assert_string_equal(json_string_at(s, "Labels", PROVIDER_LABEL_RECORD), "{\"r\":2}");
+        assert_string_equal(json_string_at(s, "Labels", "theirs"), "1");
+}
+
+static void test_prefixes(void **state) {
+        static const char *const bad[] = { "", "10.0.0.0", "10.0.0.0/", "10.0.0.0/0", "10.0.0.0/33", "10.0.0/8", "1.2.3.4.5/8", "fd00::/8", "a/8", "10.0.0.0/8x" };
+        char buf[PREFIX_STRING_MAX];
+        Prefix a, b;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert_int_equal(prefix_parse(bad[i], &a), -EINVAL);
+        assert_int_equal(prefix_parse(NULL, &a), -EINVAL);
+        assert_int_equal(prefix_parse("10.128.3.4/16", &a), 0);
+        assert_string_equal(prefix_format(&a, buf), "10.128.0.0/16");
+        assert_int_equal(prefix_parse("10.128.255.255/32", &b), 0);
+        assert_true(prefix_overlaps(&a, &b));
+        assert_int_equal(prefix_next(&a, &b), 0);
+        assert_string_equal(prefix_format(&b, buf), "10.129.0.0/16");
+        assert_false(prefix_overlaps(&a, &b));
+        assert_int_equal(prefix_parse("255.255.0.0/16", &a), 0);
+        assert_int_equal(prefix_next(&a, &b), -ERANGE);
+}
+
+static void test_conflicts(void **state) {
+        static const char routes[] =
+                "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+                "eth0\t00000000\t0163630A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+                "eth0\t0063630A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+                "tun0\t0004800A\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0\n";
+        _cleanup_json_ json_t *networks = json("[{\"Name\":\"x\",\"IPAM\":{\"Config\":[{\"Subnet\":\"172.17.0.0/16\"},{\"Subnet\":\"fd00::/8\"}]}},"
+                                               "{\"Name\":\"n\",\"IPAM\":{\"Config\":null}},{}]");
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Prefix p;
+
+        assert_int_equal(prefix_parse("10.129.0.0/16", &p), 0);
+        assert_int_equal(prefix_check(&p, routes, networks, &refusal), 0);
+        assert_int_equal(prefix_parse("10.128.0.0/16", &p), 0);
+        assert_int_equal(prefix_check(&p, routes, networks, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_NETWORK_CONFLICT);
+        assert_non_null(strstr(refusal->message, "10.128.4.0/22 by interface tun0"));
+        assert_int_equal(prefix_parse("172.16.0.0/12", &p), 0);
+        assert_int_equal(prefix_check(&p, routes, networks, &refusal), -EBADRQC);
+        assert_non_null(strstr(refusal->message, "network x"));
+        assert_int_equal(prefix_check(&p, NULL, NULL, NULL), 0);
+        assert_int_equal(prefix_check(&p, "garbage\n\n\xff\n", NULL, NULL), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
+                cmocka_unit_test(test_others), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <getopt.h>
+#include <math.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+
+#include "arguments.h"
+
+#define ENV_FILE_MAX (1 * MIB)
+
+typedef struct Option Option;
+/* `value` is NULL for an option without one. 0, -ENOMEM, or -EINVAL; *ret_error may then say more than the default. */
+typedef int (*option_cb)(Arguments *a, void *field, const char *value, char **ret_error);
+
+struct Option {
+        const char *name;
+        char letter;                    /* 0 = none */
+        const char *metavar;            /* NULL: takes no value; "[…]": may take one */
+        uint32_t groups;
+        option_cb parse;
+        size_t offset;
+        const char *help;
+};
+
+static int fail(char **ret_error, const char *format, ...) _printf_(2, 3);
+
+static int fail(char **ret_error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        free(*ret_error);
+        if (vasprintf(ret_error, format, ap) < 0)
+                *ret_error = NULL;
+        va_end(ap);
+        return *ret_error ? -EINVAL : -ENOMEM;
+}
+
+int parse_owner(const char *s, uid_t *ret) {
+        uint64_t uid;
+
+        if (parse_u64(s, &uid) >= 0) {
+                if (uid >= UINT32_MAX)
+                        return -ERANGE;
+                *ret = (uid_t) uid;
+                return 0;
+        }
+        const struct passwd *pw = getpwnam(s);
+        if (!pw)
+                return -EINVAL;
+        *ret = pw->pw_uid;
+        return 0;
+}
+
+int parse_signal(const char *s, int *ret) {
+        uint64_t number;
+
+        if (parse_u64(s, &number) >= 0) {
+                if (number < 1 || number >= NSIG)
+                        return -ERANGE;
+                *ret = (int) number;
+                return 0;
+        }
+        const char *name = startswith(s, "SIG");
+        for (int i = 1; i < NSIG; i++)
+                if (sigabbrev_np(i) && streq(sigabbrev_np(i), name ? name : s)) {
+                        *ret = i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
+int parse_cpus(const char *s, double *ret) {
+        char *end;
+
+        if (isempty(s) || strspn(s, "0123456789.") != strlen(s))
+                return -EINVAL;
+        double v = strtod(s, &end);
+        if (*end || !isfinite(v) || v <= 0)
+                return -EINVAL;
+        *ret = v;
+        return 0;
+}
+
+static int option_yes(Arguments *a, void *field, const char *value, char **ret_error) {
+        *(bool *) field = true;
+        return 0;
+}
+
+static int option_no(Arguments *a, void *field, const char *value, char **ret_error) {
+        *(bool *) field = false;
+        return 0;
+}
+
+static int option_string(Arguments *a, void *field, const char *value, char **ret_error) {
+        return *value ? free_and_strdup(field, value) : -EINVAL;
+}
+
+/* "a,b,c", and again for more. */
+static int option_list(Arguments *a, void *field, const char *value, char **ret_error) {
+        while (*value) {
+                size_t n = strcspn(value, ",");
+                char *word = n > 0 ? strndup(value, n) : NULL;
+                if (n > 0 && !word)
+                        return -ENOMEM;
+                int r = n > 0 ? strv_consume(field, word) : -EINVAL;
+                if (r < 0)
+                        return r;
+                value += n + (value[n] == ',');
+        }
+        return *(Strv *) field ? 0 : -EINVAL;
+}
+
+static int option_number(Arguments *a, void *field, const char *value, char **ret_error) {
+        uint64_t v;
+        int r = parse_u64(value, &v);
+        if (r < 0 || v == 0)
+                return -EINVAL;
+        *(uint64_t *) field = v;
+        return 0;
+}
+
+static int option_size(Arguments *a, void *field, const char *value, char **ret_error) {
+        uint64_t v;
+        int r = parse_size(value, &v);
+        if (r < 0 || v == 0)
+                return fail(ret_error, "'%s' is not a size: write bytes, or a number with K, M or G, as in 512M.", value);
+        *(uint64_t *) field = v;
+        return 0;
+}
+
+static int option_time(Arguments *a, void *field, const char *value, char **ret_error) {
+        usec_t v;
+        int r = parse_usec(value, &v);
+        if (r < 0 || v == 0)
+                return fail(ret_error, "'%s' is not a time span: write seconds, or as in 30s, 90min, 2h or infinity.", value);
+        *(usec_t *) field = v;
+        return 0;
+}
+
+static int option_cpus(Arguments *a, void *field, const char *value, char **ret_error) {
+        if (parse_cpus(value, field) < 0)
+                return fail(ret_error, "'%s' is not a number of cpus: write as in 2 or 0.5.", value);
+        return 0;
+}
+
+static int option_owner(Arguments *a, void *field, const char *value, char **ret_error) {
+        if (parse_owner(value, field) < 0)
+                return fail(ret_error, "There is no user '%s' on this machine; a number works for users of another one.", value);
+        return 0;
+}
+
+static int option_signal(Arguments *a, void *field, const char *value, char **ret_error) {
+        if (parse_signal(value, field) < 0)
+                return fail(ret_error, "'%s' is not a signal: write a name as in SIGTERM or TERM, or a number.", value);
+        return 0;
+}
+
+static int option_json(Arguments *a, void *field, const char *value, char **ret_error) {
+        JsonMode *mode = field;
+
+        if (!value)
+                *mode = isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT;
+        else if (streq(value, "pretty"))
+                *mode = JSON_PRETTY;
+        else if (streq(value, "short"))
+                *mode = JSON_SHORT;
+        else if (streq(value, "off"))
+                *mode = JSON_OFF;
+        else
+                return fail(ret_error, "--json= takes pretty, short or off, not '%s'.", value);
+        return 0;
+}
+
+/* The shell's habit: a name alone takes over the value of the caller's own environment. */
+static int option_env(Arguments *a, void *field, const char *value, char **ret_error) {
+        const char *own;
+
+        if (strchr(value, '='))
+                return *value != '=' ? strv_extend(field, value)
+                                     : fail(ret_error, "An environment variable needs a name before the '='.");
+        own = getenv(value);
+        if (!own)
+                return fail(ret_error, "'%s' is not set here; write %s=VALUE to give it one.", value, value);
+        char *s = strformat("%s=%s", value, own);
+        return s ? strv_consume(field, s) : -ENOMEM;
+}
+
+static int option_label(Arguments *a, void *field, const char *value, char **ret_error) {
+        if (isempty(value) || *value == '=')
+                return fail(ret_error, "'%s' is not a label: write NAME=VALUE.", value);
+        return strv_extend(field, value);
+}
+
+int read_env_file(const char *path, Strv *env, char **ret_error) {
+        _cleanup_fclose_ FILE *opened = NULL;
+        _cleanup_free_ char *line = NULL;
+        size_t size = 0, number = 0, total = 0;
+        ssize_t n;
+
+        FILE *f = streq(path, "-") ? stdin : (opened = fopen(path, "re"));
+        if (!f)
+                return fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno));
+        while ((n = getline(&line, &size, f)) >= 0) {
+                number++;
+                if ((total += (size_t) n) > ENV_FILE_MAX)
+                        return fail(ret_error, "The file '%s' is larger than 1 MiB.", path);
+                line[strcspn(line, "\r\n")] = 0;
+                if (!*line || *line == '#')
+                        continue;
+                /* The line itself stays out of the message: it may be a secret. */
+                if (*line == '=' || !strchr(line, '='))
+                        return fail(ret_error, "%s:%zu: write NAME=VALUE.", path, number);
+                int r = strv_extend(env, line);
+                if (r < 0)
+                        return r;
+        }
+        return ferror(f) ? fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno)) : 0;
+}
+
+static int option_env_file(Arguments *a, void *field, const char *value, char **ret_error) {
+        return read_env_file(value, field, ret_error);
+}
+
+#define FIELD(f) offsetof(Arguments, f)
+
+static const Option options[] = {
+        { "help", 'h', NULL, OPTIONS_COMMON, option_yes, FIELD(help), "Show this help, or that of a verb" },
+        { "version", 0, NULL, OPTIONS_COMMON, option_yes, FIELD(version), "Show the version" },
+        { "host", 'H', "[USER@]HOST", OPTIONS_COMMON, option_string, FIELD(host), "Work on another machine, over ssh" },
+        { "no-pager", 0, NULL, OPTIONS_COMMON, option_no, FIELD(pager), "Do not pipe long output into a pager" },
+        { "no-legend", 0, NULL, OPTIONS_COMMON, option_no, FIELD(legend), "Leave out headings and the count below" },
+        { "no-ask-password", 0, NULL, OPTIONS_COMMON, option_no, FIELD(ask_password), "Do not ask for a password" },
+        { "json", 0, "[MODE]", OPTIONS_COMMON, option_json, FIELD(json), "Print JSON: pretty, short or off" },
+        { NULL, 'j', NULL, OPTIONS_COMMON, option_json, FIELD(json), "Same as --json" },
+        { "quiet", 'q', NULL, OPTIONS_COMMON, option_yes, FIELD(quiet), "Print no progress and no remarks" },
+        { "yes", 'y', NULL, OPTIONS_COMMON, option_yes, FIELD(yes), "Do not ask before something is lost" },
+        { "full", 'l', NULL, OPTIONS_COMMON, option_yes, FIELD(full), "Do not shorten columns to the terminal" },
+        { "no-block", 0, NULL, OPTIONS_JOB, option_no, FIELD(block), "Do not wait until the work is done" },
+        { "all", 'a', NULL, OPTIONS_LIST | OPTIONS_JOBS, option_yes, FIELD(all), "Those that have ended, too" },
+        { "ended", 0, NULL, OPTIONS_LIST | OPTIONS_JOBS, option_yes, FIELD(ended), "Only those that have ended, newest first" },
+        { "state", 0, "STATE", OPTIONS_LIST | OPTIONS_JOBS | OPTIONS_NODES, option_string, FIELD(state), "Only those in this state" },
+        { "type", 0, "TYPE", OPTIONS_JOBS, option_string, FIELD(type), "Only jobs of this verb" },
+        { "session", 0, "SESSION", OPTIONS_JOBS, option_string, FIELD(session), "Only jobs of this session" },
+        { "fields", 0, "FIELD,...", OPTIONS_LIST | OPTIONS_SHOW, option_list, FIELD(fields), "These properties, in this order" },
+        { "limit", 0, "N", OPTIONS_LIST | OPTIONS_JOBS, option_number, FIELD(limit), "At most so many" },
+        { "template", 't', "NAME", OPTIONS_CREATE | OPTIONS_LIST, option_string, FIELD(template_name), "Made from this template" },
+        { "image", 0, "REFERENCE", OPTIONS_CREATE, option_string, FIELD(image), "Container image, instead of a template's" },
+        { "env", 'e', "NAME[=VALUE]", OPTIONS_CREATE, option_env, FIELD(env), "Environment variable; without a value, this shell's" },
+        { "env-file", 0, "FILE", OPTIONS_CREATE, option_env_file, FIELD(env), "Environment variables from a file, - for stdin" },
+        { "label", 0, "NAME[=VALUE]", OPTIONS_CREATE | OPTIONS_LIST, option_label, FIELD(labels), "With this label" },
+        { "cpus", 0, "N", OPTIONS_CREATE, option_cpus, FIELD(cpus), "Limit of cpus, as in 2 or 0.5" },
+        { "memory", 0, "SIZE", OPTIONS_CREATE, option_size, FIELD(memory_bytes), "Limit of memory, as in 512M" },
+        { "memory-reservation", 0, "SIZE", OPTIONS_CREATE, option_size, FIELD(memory_reservation_bytes), "Memory that the node keeps free for it" },
+        { "provider", 0, "NAME", OPTIONS_CREATE | OPTIONS_LIST | OPTIONS_NODES, option_string, FIELD(provider), "On this provider" },
+        { "node", 0, "NODE", OPTIONS_CREATE | OPTIONS_LIST, option_string, FIELD(node), "On this node" },
+        { "organization", 0, "NAME", OPTIONS_CREATE | OPTIONS_LIST, option_string, FIELD(organization), "Of this organization" },
+        { "owner", 0, "USER", OPTIONS_CREATE | OPTIONS_LIST | OPTIONS_JOBS, option_owner, FIELD(owner), "Owned by this user" },
+        { "from", 0, "SESSION[:N]", OPTIONS_CREATE, option_string, FIELD(from), "With the files of another session's generation" },
+        { "idle-timeout", 0, "TIME", OPTIONS_CREATE, option_time, FIELD(idle_timeout_usec), "Idle timeout to keep with the session" },
+        { "lossy", 0, NULL, OPTIONS_SAVE, option_yes, FIELD(lossy), "Leave out file names that a layer cannot hold" },
+        { "discard", 0, NULL, OPTIONS_DISCARD, option_yes, FIELD(discard), "Do not save the files: they are lost" },
+        { "generation", 0, "N", OPTIONS_RESTORE, option_number, FIELD(generation), "Restore this generation, not the newest" },
+        { "keep-snapshots", 0, NULL, OPTIONS_DESTROY, option_yes, FIELD(keep_snapshots), "Leave the saved generations in the registry" },
+        { "extend", 0, "TIME", OPTIONS_TOUCH, option_time, FIELD(extend_usec), "Do not hibernate within this time" },
+        { "signal", 's', "SIGNAL", OPTIONS_KILL, option_signal, FIELD(signal), "Signal to send (default: SIGTERM)" },
+        { "until", 0, "STATE", OPTIONS_WATCH, option_string, FIELD(until), "End when all are in this state" },
+        { "timeout", 0, "TIME", OPTIONS_WATCH, option_time, FIELD(timeout_usec), "Give up after this time" },
+};
+
+static_assert(ELEMENTSOF(options) <= 64, "Arguments.given has a bit for each option");
+
+/* getopt_long() returns these for entries of the table; above every letter. */
+#define OPTION_BASE 0x100
+
+static bool option_takes_optional(const Option *o) {
+        return o->metavar && *o->metavar == '[' && endswith(o->metavar, "]");
+}
+
+static void build_tables(struct option *longs, char *shorts) {
+        /* "-": words in the order they come, so that what stands behind "--" can be told apart. ":": own messages. */
+        *shorts++ = '-';
+        *shorts++ = ':';
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *o = options + i;
+
+                if (o->name)
+                        *longs++ = (struct option) {
+                                .name = o->name,
+                                .has_arg = !o->metavar ? no_argument : option_takes_optional(o) ? optional_argument : required_argument,
+                                .val = OPTION_BASE + (int) i,
+                        };
+                if (o->letter) {
+                        *shorts++ = o->letter;
+                        if (o->metavar)
+                                *shorts++ = ':';
+                }
+        }
+        *longs = (struct option) {};
+        *shorts = 0;
+}
+
+static const Option *find_option(int c) {
+        if (c >= OPTION_BASE && c < OPTION_BASE + (int) ELEMENTSOF(options))
+                return options + (c - OPTION_BASE);
+        for (size_t i = 0; i < ELEMENTSOF(options); i++)
+                if (c != 0 && options[i].letter == c)
+                        return options + i;
+        return NULL;
+}
+
+static int take_option(Arguments *a, const Option *o, const char *value, char **ret_error) {
+        int r = o->parse(a, (char *) a + o->offset, value, ret_error);
+        if (r == -EINVAL && !*ret_error)
+                r = fail(ret_error, "'%s' is not a value for --%s.", strempty(value), strempty(o->name));
+        if (r < 0)
+                return r;
+        a->given |= UINT64_C(1) << (o - options);
+        return 0;
+}
+
+static int complain(int c, char *const argv[], char **ret_error) {
+        const char *word = argv[optind - 1];
+
+        if (c == ':')
+                return fail(ret_error, "The option '%s' needs a value.", word);
+        if (optopt >= OPTION_BASE)
+                return fail(ret_error, "The option '--%s' takes no value.", strempty(options[optopt - OPTION_BASE].name));
+        if (optopt != 0)
+                return fail(ret_error, "There is no option '-%c'. 'swarmctl --help' lists all.", optopt);
+        return fail(ret_error, "There is no option '%s', or it is short for several. 'swarmctl --help' lists all.", word);
+}
+
+int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
+        struct option longs[ELEMENTSOF(options) + 1];
+        char shorts[ELEMENTSOF(options) * 2 + 3];
+        int c, r;
+
+        build_tables(longs, shorts);
+        optind = 0;             /* starts glibc's parser anew */
+        opterr = 0;
+        while ((c = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
+                const Option *o = find_option(c);
+
+                if (c == 1)
+                        r = strv_extend(&a->words, optarg);
+                else if (o)
+                        r = take_option(a, o, optarg, ret_error);
+                else
+                        r = complain(c, argv, ret_error);
+                if (r < 0)
+                        return r;
+        }
+        for (; optind < argc; optind++) {
+                r = strv_extend(&a->command, argv[optind]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char **ret_error) {
+        for (size_t i = 0; i < ELEMENTSOF(options); i++)
+                if ((a->given & (UINT64_C(1) << i)) && !(options[i].groups & (groups | OPTIONS_COMMON)))
+                        return fail(ret_error, "The option '--%s' means nothing to '%s'. 'swarmctl %s --help' lists what it takes.",
+                                    strempty(options[i].name), verb, verb);
+        if (a->command && !(groups & OPTIONS_COMMAND))
+                return fail(ret_error, "'%s' takes no command behind '--'.", verb);
+        return 0;
+}
+
+void arguments_print_help(FILE *f, uint32_t groups) {
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *o = options + i;
+                char left[64];
+
+                if (!(o->groups & groups))
+                        continue;
+                bool optional = option_takes_optional(o);
+                (void) snprintf(left, sizeof(left), "%c%c%s%s%s%s",
+                                o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->name ? " --" : "", strempty(o->name),
+                                optional ? "[=" : o->metavar ? "=" : "",
+                                o->metavar ? o->metavar + optional : "");
+                fprintf(f, "  %-32s %s\n", left, o->help);
+        }
+}
+
+void arguments_done(Arguments *a) {
+        free(a->host);
+        strv_free(a->words);
+        strv_free(a->command);
+        free(a->state);
+        free(a->type);
+        free(a->session);
+        strv_free(a->fields);
+        free(a->template_name);
+        free(a->image);
+        free(a->provider);
+        free(a->node);
+        free(a->organization);
+        free(a->from);
+        strv_free(a->env);
+        strv_free(a->labels);
+        free(a->until);
+        *a = (Arguments) ARGUMENTS_INIT;
+}

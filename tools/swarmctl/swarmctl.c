@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The orchestrator's client: one table of verbs, each a call, or a few, that busctl can do as well (docs/busctl.md). */
+
+#include <locale.h>
+#include <signal.h>
+
+#include "output.h"
+#include "swarmctl.h"
+
+#define WORDS_ANY SIZE_MAX
+
+typedef struct Verb {
+        const char *section;            /* heading of the help, where a new one begins */
+        const char *name, *metavars;
+        size_t words_min, words_max;
+        uint32_t groups;
+        verb_cb run;
+        const char *help;
+} Verb;
+
+static const Verb verbs[] = {
+        { "Sessions", "list", "", 0, 0, OPTIONS_LIST, verb_list, "List sessions (the default)" },
+        { NULL, "status", "[SESSION...]", 0, WORDS_ANY, 0, verb_status, "Show sessions, or the whole at a glance" },
+        { NULL, "show", "SESSION...", 1, WORDS_ANY, OPTIONS_SHOW, verb_show, "Print properties for programs" },
+        { NULL, "describe", "SESSION...", 1, WORDS_ANY, 0, verb_describe, "Show everything, environment and labels too" },
+        { NULL, "watch", "[SESSION...]", 0, WORDS_ANY, OPTIONS_WATCH, verb_watch, "Print changes of state as they come" },
+        { NULL, "create", "[NAME] [-- COMMAND...]", 0, 1, OPTIONS_CREATE | OPTIONS_JOB | OPTIONS_COMMAND, verb_create,
+          "Create a session and start it; prints its name" },
+        { NULL, "start", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB, verb_start, "Run sessions that are at rest" },
+        { NULL, "stop", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE | OPTIONS_DISCARD, verb_stop,
+          "End the main process and save the files" },
+        { NULL, "restart", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE | OPTIONS_DISCARD, verb_restart, "Stop, then start" },
+        { NULL, "hibernate", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE, verb_hibernate, "Save the files, free the node" },
+        { NULL, "restore", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_RESTORE, verb_restore, "Run again, from the newest or another generation" },
+        { NULL, "destroy", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_DESTROY, verb_destroy, "End sessions for good" },
+        { NULL, "touch", "SESSION...", 1, WORDS_ANY, OPTIONS_TOUCH, verb_touch, "Count as used now" },
+        { NULL, "kill", "SESSION...", 1, WORDS_ANY, OPTIONS_KILL, verb_kill, "Send a signal to the main process" },
+        { "Generations", "snapshot", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE, verb_snapshot, "Save the files while it runs on" },
+        { NULL, "snapshots", "SESSION...", 1, WORDS_ANY, 0, verb_snapshots, "List saved generations" },
+        { NULL, "delete-snapshot", "SESSION GENERATION", 2, 2, OPTIONS_JOB, verb_delete_snapshot, "Delete one generation" },
+        { "Jobs", "jobs", "[JOB...]", 0, WORDS_ANY, OPTIONS_JOBS, verb_jobs, "List jobs that have not ended, or show some" },
+        { NULL, "wait", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_wait, "Follow jobs to their end" },
+        { NULL, "cancel", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_cancel, "Cancel jobs and undo what they have done" },
+        { "Service", "templates", "[TEMPLATE...]", 0, WORDS_ANY, 0, verb_templates, "List templates, or show some" },
+        { NULL, "nodes", "", 0, 0, OPTIONS_NODES, verb_nodes, "List nodes" },
+        { NULL, "providers", "", 0, 0, 0, verb_providers, "List providers and how they are" },
+        { NULL, "reload", "", 0, 0, 0, verb_reload, "Read configuration and templates again" },
+        { NULL, "log-level", "[LEVEL]", 0, 1, 0, verb_log_level, "Show or set how much the service logs" },
+};
+
+static const Verb *find_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (streq(verbs[i].name, name))
+                        return verbs + i;
+        return NULL;
+}
+
+static int help(const Verb *verb) {
+        if (verb) {
+                printf("swarmctl %s [OPTIONS...] %s\n\n%s.\n", verb->name, verb->metavars, verb->help);
+                if (verb->groups)
+                        printf("\nOptions:\n");
+                arguments_print_help(stdout, verb->groups);
+        } else {
+                printf("swarmctl [OPTIONS...] VERB ...\n\nCreate, hibernate, restore and look at the orchestrator's sessions.\n");
+                for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                        if (verbs[i].section)
+                                printf("\n%s:\n", verbs[i].section);
+                        printf("  %-15s %-23s %s\n", verbs[i].name, verbs[i].metavars, verbs[i].help);
+                }
+        }
+        printf("\nOptions of every verb:\n");
+        arguments_print_help(stdout, OPTIONS_COMMON);
+        printf(verb ? "\nSee swarmctl(1).\n" : "\n'swarmctl VERB --help' lists the options of a verb. See swarmctl(1).\n");
+        return 0;
+}
+
+static int check_words(const Verb *verb, size_t n) {
+        if (n < verb->words_min || n > verb->words_max)
+                return report(EXIT_USAGE, "'%s' takes %s arguments. Usage: swarmctl %s [OPTIONS...]%s%s", verb->name,
+                              n < verb->words_min ? "more" : "fewer", verb->name, *verb->metavars ? " " : "", verb->metavars);
+        return 0;
+}
+
+static int run_verb(const Verb *verb, const Arguments *a, char *const *words) {
+        _cleanup_free_ char *complaint = NULL;
+        Context context = { .args = a };
+
+        int r = check_words(verb, strv_length(words));
+        if (r != 0)
+                return r;
+        r = arguments_check(a, verb->name, verb->groups, &complaint);
+        if (r == -EINVAL)
+                return report(EXIT_USAGE, "%s", complaint);
+        if (r == 0)
+                r = verb->run(&context, words && *words ? words : NULL);
+        pager_close();
+        context_done(&context);
+        return r;
+}
+
+static int run(Arguments *a, int argc, char *argv[]) {
+        _cleanup_free_ char *complaint = NULL;
+
+        int r = arguments_parse(a, argc, argv, &complaint);
+        if (r == -EINVAL)
+                return report(EXIT_USAGE, "%s", strempty(complaint));
+        if (r < 0)
+                return r;
+        if (a->version) {
+                printf("swarmctl " PROJECT_VERSION "\n");
+                return 0;
+        }
+        const char *name = a->words ? a->words[0] : "list";
+        const Verb *verb = find_verb(name);
+        if (streq(name, "help") || (a->help && !a->words))
+                return help(a->words && streq(name, "help") && a->words[1] ? find_verb(a->words[1]) : NULL);
+        if (!verb)
+                return report(EXIT_USAGE, "There is no verb '%s'. 'swarmctl --help' lists all.", name);
+        return a->help ? help(verb) : run_verb(verb, a, a->words ? a->words + 1 : NULL);
+}
+
+int main(int argc, char *argv[]) {
+        Arguments a = ARGUMENTS_INIT;
+
+        (void) setlocale(LC_ALL, "");
+        /* A number has a point everywhere: it may go into a script. */
+        (void) setlocale(LC_NUMERIC, "C");
+        int r = run(&a, argc, argv);
+        arguments_done(&a);
+        if (r < 0)
+                r = report(EXIT_FAILURE, "swarmctl: %s.", strerror(-r));
+        if (fflush(stdout) != 0 && errno != EPIPE && r == 0)
+                r = report(EXIT_FAILURE, "The output cannot be written: %s.", strerror(errno));
+        return r;
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The verbs that change something. Each is one call of the manager for each session named. */
+
+#include "follow.h"
+#include "output.h"
+
+#define FIELD(f) offsetof(Arguments, f)
+
+static const WireOption create_options[] = {
+        { "template", "s", FIELD(template_name) },
+        { "image", "s", FIELD(image) },
+        { "command", "as", FIELD(command) },
+        { "env", "as", FIELD(env) },
+        { "labels", "a{ss}", FIELD(labels) },
+        { "cpus", "d", FIELD(cpus) },
+        { "memory_bytes", "t", FIELD(memory_bytes) },
+        { "memory_reservation_bytes", "t", FIELD(memory_reservation_bytes) },
+        { "provider", "s", FIELD(provider) },
+        { "node", "s", FIELD(node) },
+        { "organization", "s", FIELD(organization) },
+        { "owner", "u", FIELD(owner) },
+        { "from", "s", FIELD(from) },
+        { "idle_timeout_usec", "t", FIELD(idle_timeout_usec) },
+};
+
+/* The same for every verb: main() has refused the options that are none of its own. */
+static const WireOption verb_options[] = {
+        { "lossy", "b", FIELD(lossy) },
+        { "discard", "b", FIELD(discard) },
+        { "keep_snapshots", "b", FIELD(keep_snapshots) },
+        { "generation", "t", FIELD(generation) },
+};
+
+static const WireOption touch_options[] = {
+        { "extend_usec", "t", FIELD(extend_usec) },
+};
+
+static int append_call_end(sd_bus_message *m, const Arguments *a, const WireOption *options, size_t n) {
+        int r = append_options(m, a, options, n);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "t", UINT64_C(0));
+        return MIN(r, 0);
+}
+
+/* Nothing is lost without a yes. 0 = go on. */
+static int confirm(Context *c, const char *what, const char *session, const char *loss) {
+        if (c->args->yes)
+                return 0;
+        int r = output_ask("About to %s %s: %s Go on?", what, session, loss);
+        if (r == -ENOTTY)
+                return report(EXIT_USAGE, "Nobody can be asked whether to %s %s: %s Give --yes to do it.", what, session, loss);
+        if (r == 0)
+                return report(EXIT_FAILURE, "Nothing was done to %s.", session);
+        return r < 0 ? r : 0;
+}
+
+static int confirm_all(Context *c, char *const *sessions, const char *what, const char *loss) {
+        STRV_FOREACH(s, sessions) {
+                int r = confirm(c, what, *s, loss);
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int start_job(Context *c, const char *member, const char *session, uint64_t generation, char **ret_path) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        const char *path;
+
+        int r = context_new_call(c, SWARM_PATH, SWARM_INTERFACE_MANAGER, member, &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "s", session);
+        if (r >= 0 && generation > 0)
+                r = sd_bus_message_append(m, "t", generation);
+        if (r >= 0)
+                r = append_call_end(m, c->args, verb_options, ELEMENTSOF(verb_options));
+        if (r >= 0)
+                r = context_call(c, m, &reply);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(reply, "o", &path);
+        return r < 0 ? r : free_and_strdup(ret_path, path);
+}
+
+/* Starts all, then waits for all. */
+static int run_jobs(Context *c, char *const *sessions, const char *member, uint64_t generation) {
+        _cleanup_(follow_freep) Follow *follow = NULL;
+
+        polkit_agent_open(c);
+        int r = follow_new(c, "done", &follow);
+        if (r != 0)
+                return r;
+        STRV_FOREACH(s, sessions) {
+                _cleanup_free_ char *path = NULL;
+
+                c->subject = sessions[1] ? *s : NULL;
+                r = start_job(c, member, *s, generation, &path);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        follow_add_failure(follow, r);
+                else
+                        r = follow_add(follow, path, *s);
+                if (path && r != 0)
+                        return r;
+                if (r == EXIT_UNAVAILABLE)      /* the others would not get further */
+                        break;
+        }
+        c->subject = NULL;
+        return follow_run(follow);
+}
+
+int verb_start(Context *c, char *const *words) {
+        return run_jobs(c, words, "StartSession", 0);
+}
+
+static int confirm_discard(Context *c, char *const *words, const char *what) {
+        return c->args->discard ? confirm_all(c, words, what, "what was changed since its last generation will be lost.") : 0;
+}
+
+int verb_stop(Context *c, char *const *words) {
+        int r = confirm_discard(c, words, "stop");
+        return r != 0 ? r : run_jobs(c, words, "StopSession", 0);
+}
+
+int verb_restart(Context *c, char *const *words) {
+        int r = confirm_discard(c, words, "restart");
+        return r != 0 ? r : run_jobs(c, words, "RestartSession", 0);
+}
+
+int verb_hibernate(Context *c, char *const *words) {
+        return run_jobs(c, words, "HibernateSession", 0);
+}
+
+int verb_snapshot(Context *c, char *const *words) {
+        return run_jobs(c, words, "SnapshotSession", 0);
+}
+
+/* An older generation is nothing to slip into: what was saved after it does not run any more. */
+static int confirm_older(Context *c, const char *session) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_json_ json_t *properties = NULL;
+        char loss[160];
+
+        int r = context_get_session(c, session, &path);
+        if (r == 0)
+                r = context_get_all(c, path, SWARM_INTERFACE_SESSION, &properties);
+        if (r != 0)
+                return r;
+        uint64_t newest = value_u64(properties, "Generation");
+        if (c->args->generation >= newest)
+                return 0;
+        (void) snprintf(loss, sizeof(loss), "generation %" PRIu64 " is older than its newest, %" PRIu64 ", which will not be what runs.",
+                        c->args->generation, newest);
+        return confirm(c, "restore", session, loss);
+}
+
+int verb_restore(Context *c, char *const *words) {
+        if (c->args->generation > 0 && !c->args->yes)
+                STRV_FOREACH(s, words) {
+                        int r = confirm_older(c, *s);
+                        if (r != 0)
+                                return r;
+                }
+        return run_jobs(c, words, "RestoreSession", 0);
+}
+
+int verb_destroy(Context *c, char *const *words) {
+        int r = confirm_all(c, words, "destroy", c->args->keep_snapshots
+                            ? "its container and what was not saved will be gone for good."
+                            : "its container, its files and all its generations will be gone for good.");
+        return r != 0 ? r : run_jobs(c, words, "DestroySession", 0);
+}
+
+int verb_delete_snapshot(Context *c, char *const *words) {
+        char *session[] = { words[0], NULL };
+        uint64_t generation;
+        char what[80];
+
+        if (parse_u64(words[1], &generation) < 0 || generation == 0)
+                return report(EXIT_USAGE, "'%s' is not a generation; 'swarmctl snapshots %s' lists them.", words[1], words[0]);
+        (void) snprintf(what, sizeof(what), "delete generation %" PRIu64 " of", generation);
+        int r = confirm(c, what, words[0], "it will be gone for good.");
+        return r != 0 ? r : run_jobs(c, session, "DeleteSnapshot", generation);
+}
+
+/* The last part of a session's path: its id. New string. */
+static int session_id_of_path(const char *path, char **ret) {
+        int r = sd_bus_path_decode(path, SWARM_PATH_SESSION, ret);
+        return r == 0 ? -EBADMSG : r < 0 ? r : 0;
+}
+
+/* The name that the service has made up, if none was given; the id if it cannot be read any more. */
+static int print_created(Context *c, const char *name, const char *path) {
+        _cleanup_json_ json_t *properties = NULL;
+        _cleanup_free_ char *id = NULL;
+
+        if (c->args->json != JSON_OFF)
+                return 0;
+        if (!name && context_get_all(c, path, SWARM_INTERFACE_SESSION, &properties) == 0)
+                name = value_string(properties, "Name");
+        int r = session_id_of_path(path, &id);
+        if (r < 0)
+                return r;
+        printf("%s\n", name ? name : id);
+        (void) fflush(stdout);
+        return 0;
+}
+
+static int call_create(Context *c, const char *name, sd_bus_message **ret_reply) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        int r = context_new_call(c, SWARM_PATH, SWARM_INTERFACE_MANAGER, "CreateSession", &m);
+        if (r != 0)
+                return r;
+        (void) sd_bus_message_sensitive(m);     /* the environment may hold secrets */
+        r = sd_bus_message_append(m, "s", strempty(name));
+        if (r >= 0)
+                r = append_call_end(m, c->args, create_options, ELEMENTSOF(create_options));
+        return r < 0 ? r : context_call(c, m, ret_reply);
+}
+
+int verb_create(Context *c, char *const *words) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(follow_freep) Follow *follow = NULL;
+        const char *session, *job, *name = words ? words[0] : NULL;
+
+        polkit_agent_open(c);
+        int r = follow_new(c, "done", &follow);
+        if (r == 0)
+                r = call_create(c, name, &reply);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(reply, "oo", &session, &job);
+        if (r < 0)
+                return r;
+        r = print_created(c, name, session);
+        if (r == 0)
+                r = follow_add(follow, job, name ? name : strrchr(session, '/') + 1);
+        return r != 0 ? r : follow_run(follow);
+}
+
+/* Calls without a job: all are tried, the first failure counts. */
+static int touch_one(Context *c, const char *session) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+
+        int r = context_new_call(c, SWARM_PATH, SWARM_INTERFACE_MANAGER, "TouchSession", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(m, "s", session);
+        if (r >= 0)
+                r = append_call_end(m, c->args, touch_options, ELEMENTSOF(touch_options));
+        return r < 0 ? r : context_call(c, m, NULL);
+}
+
+static int kill_one(Context *c, const char *session) {
+        return context_call_manager(c, "KillSession", NULL, "ssia{sv}t", session, "main", (int32_t) c->args->signal, 0, UINT64_C(0));
+}
+
+static int for_each(Context *c, char *const *sessions, int (*one)(Context *c, const char *session)) {
+        int first = 0;
+
+        polkit_agent_open(c);
+        STRV_FOREACH(s, sessions) {
+                c->subject = sessions[1] ? *s : NULL;
+                int r = one(c, *s);
+                if (r < 0)
+                        return r;
+                if (first == 0)
+                        first = r;
+                if (r == EXIT_UNAVAILABLE)
+                        break;
+        }
+        return first;
+}
+
+int verb_touch(Context *c, char *const *words) {
+        return for_each(c, words, touch_one);
+}
+
+int verb_kill(Context *c, char *const *words) {
+        return for_each(c, words, kill_one);
+}
+
+static int parse_job(const char *word, uint64_t *ret) {
+        if (parse_u64(word, ret) < 0 || *ret == 0)
+                return report(EXIT_USAGE, "'%s' is not the number of a job; 'swarmctl jobs' lists them.", word);
+        return 0;
+}
+
+static int add_job(Context *c, Follow *f, uint64_t id) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_json_ json_t *properties = NULL;
+        const char *path;
+
+        int r = context_call_manager(c, "GetJob", &reply, "t", id);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_read(reply, "o", &path);
+        if (r < 0)
+                return r;
+        r = context_get_all(c, path, SWARM_INTERFACE_JOB, &properties);
+        return r != 0 ? r : follow_add(f, path, strempty(value_string(properties, "Session")));
+}
+
+static int follow_jobs(Context *c, char *const *words, const char *wanted, bool cancel) {
+        _cleanup_(follow_freep) Follow *follow = NULL;
+
+        int r = follow_new(c, wanted, &follow);
+        if (r != 0)
+                return r;
+        STRV_FOREACH(s, words) {
+                uint64_t id;
+
+                r = parse_job(*s, &id);
+                if (r == 0 && cancel)
+                        r = context_call_manager(c, "CancelJob", NULL, "tt", id, UINT64_C(0));
+                if (r == 0)
+                        r = add_job(c, follow, id);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        follow_add_failure(follow, r);
+        }
+        return follow_run(follow);
+}
+
+int verb_wait(Context *c, char *const *words) {
+        return follow_jobs(c, words, "done", false);
+}
+
+/* Canceled when the work is undone, not when that has been asked for. */
+int verb_cancel(Context *c, char *const *words) {
+        polkit_agent_open(c);
+        return follow_jobs(c, words, "canceled", true);
+}
