@@ -67,16 +67,14 @@ static Query *query_free(Query *q) {
 }
 DEFINE_CLEANUP(Query *, query_free)
 
-/* polkit closes the dialogue of a check that nobody waits for. */
+/* Closes the dialogue of a check that took too long. */
 static void query_cancel(Query *q) {
         int r;
 
-        if (q->verdict == VERDICT_PENDING || q->verdict == VERDICT_TIMEOUT) {
-                r = sd_bus_call_method_async(q->polkit->bus, NULL, POLKIT_NAME, POLKIT_PATH, POLKIT_INTERFACE,
-                                             "CancelCheckAuthorization", NULL, NULL, "s", q->cancellation_id);
-                if (r < 0)
-                        log_debug_errno(r, "Cannot withdraw a question to polkit: %m");
-        }
+        r = sd_bus_call_method_async(q->polkit->bus, NULL, POLKIT_NAME, POLKIT_PATH, POLKIT_INTERFACE, "CancelCheckAuthorization",
+                                     NULL, NULL, "s", q->cancellation_id);
+        if (r < 0)
+                log_debug_errno(r, "Cannot withdraw a question to polkit: %m");
 }
 
 /* A verdict that no handler has picked up by now belongs to a request that was refused before its check. */
@@ -257,11 +255,12 @@ int bus_polkit_check(BusPolkit *p, sd_bus_message *m, uid_t uid, const BusPolkit
 void bus_polkit_caller_gone(BusPolkit *p, const char *sender) {
         Query *q, *next;
 
+        /* No CancelCheckAuthorization: polkit sees for itself that its subject has left the bus, and a cancellation that meets the
+         * end of the caller's agent, which tends to go in the same moment, can lock polkitd (122, GLib 2.74) up for everybody:
+         * one thread waits for the connection's lock within g_cancellable_cancel(), the other for that to end, holding the lock. */
         HASH_ITER(hh, p->queries, q, next)
-                if (streq_ptr(sd_bus_message_get_sender(q->message), sender)) {
-                        query_cancel(q);
+                if (streq_ptr(sd_bus_message_get_sender(q->message), sender))
                         query_free(q);
-                }
 }
 
 unsigned bus_polkit_pending(const BusPolkit *p) {

@@ -37,7 +37,7 @@ void bus_polkit_set_config(BusPolkit *p, const BusPolkitConfig *config);
  * InteractiveAuthorizationRequired, LimitExceeded. */
 int bus_polkit_check(BusPolkit *p, sd_bus_message *m, uid_t uid, const BusPolkitRequest *request, sd_bus_error *reterr);
 
-/* The caller has gone: its questions are withdrawn (for BusCallers' callback). */
+/* The caller has gone: its questions are forgotten (for BusCallers' callback). */
 void bus_polkit_caller_gone(BusPolkit *p, const char *sender);
 
 /* Questions that polkit has not answered. */
