@@ -36,6 +36,7 @@ struct LayerIndexWriter {
         FILE *file;
         char *path, *directory;
         DigestContext *sum;
+        int error;                      /* the first that writing met */
         char last[LAYER_INDEX_PATH_MAX + 1];
 };
 
@@ -238,38 +239,46 @@ LayerIndexWriter *layer_index_discard(LayerIndexWriter *w) {
         return NULL;
 }
 
-static int emit(LayerIndexWriter *w, const void *data, size_t n) {
+static int errno_of_stdio(void) {
+        return errno > 0 ? -errno : -EIO;
+}
+
+static void emit(LayerIndexWriter *w, const void *data, size_t n) {
+        if (w->error < 0)
+                return;
         digest_context_update(w->sum, data, n);
-        return fwrite(data, 1, n, w->file) == n ? 0 : -EIO;
+        errno = 0;
+        if (fwrite(data, 1, n, w->file) != n)
+                w->error = errno_of_stdio();
+}
+
+static int open_nameless(LayerIndexWriter *w) {
+        _cleanup_close_ int fd = open(w->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+        w->file = fd < 0 ? NULL : fdopen(fd, "w+e");
+        if (!w->file)
+                return -errno;
+        (void) TAKE_FD(fd);
+        return 0;
 }
 
 int layer_index_create(const char *path, LayerIndexWriter **ret) {
         _cleanup_layer_index_writer_ LayerIndexWriter *w = calloc(1, sizeof(*w));
         const char *slash = strrchr(path, '/');
-        _cleanup_close_ int fd = -EBADF;
 
         if (!slash || !slash[1])
                 return -EINVAL;
         if (!w || !(w->path = strdup(path)) || !(w->directory = strndup(path, MAX((size_t) (slash - path), (size_t) 1))) ||
             !(w->sum = digest_context_new()))
                 return -ENOMEM;
-        fd = open(w->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return -errno;
-        w->file = fdopen(fd, "w+e");
-        if (!w->file)
-                return -errno;
-        (void) TAKE_FD(fd);
-        int r = emit(w, MAGIC, MAGIC_SIZE);
-        if (r < 0)
-                return r;
+        w->error = open_nameless(w);
+        emit(w, MAGIC, MAGIC_SIZE);
         *ret = TAKE_PTR(w);
         return 0;
 }
 
 int layer_index_append(LayerIndexWriter *w, const char *path, LayerIndexType type, const struct stat *st) {
         size_t n = strlen(path), shared = 0;
-        int r;
 
         if (n == 0 || n > LAYER_INDEX_PATH_MAX || layer_path_compare(w->last, path) >= 0)
                 return -EINVAL;
@@ -284,8 +293,9 @@ int layer_index_append(LayerIndexWriter *w, const char *path, LayerIndexType typ
                 .size = htole64((uint64_t) st->st_size),
         };
         memcpy(w->last, path, n + 1);
-        r = emit(w, &raw, sizeof(raw));
-        return r < 0 ? r : emit(w, path + shared, n - shared);
+        emit(w, &raw, sizeof(raw));
+        emit(w, path + shared, n - shared);
+        return 0;
 }
 
 static int finish(LayerIndexWriter *w, const LayerIndexInfo *info) {
@@ -301,12 +311,14 @@ static int finish(LayerIndexWriter *w, const LayerIndexInfo *info) {
         if (r < 0)
                 return r;
         uint32_t n = htole32((uint32_t) strlen(text));
-        if ((r = emit(w, &end, 4)) < 0 || (r = emit(w, text, strlen(text))) < 0 || (r = emit(w, &n, sizeof(n))) < 0)
-                return r;
+        emit(w, &end, 4);
+        emit(w, text, strlen(text));
+        emit(w, &n, sizeof(n));
+        if (w->error < 0)
+                return w->error;
         digest_context_finish(w->sum, digest);
-        if (fwrite(digest + strlen("sha256:"), 1, SUM_SIZE, w->file) != SUM_SIZE || fflush(w->file) < 0)
-                return -EIO;
-        return 0;
+        errno = 0;
+        return fwrite(digest + strlen("sha256:"), 1, SUM_SIZE, w->file) == SUM_SIZE && fflush(w->file) >= 0 ? 0 : errno_of_stdio();
 }
 
 int layer_index_reopen(LayerIndexWriter *w, const LayerIndexInfo *info, LayerIndexReader **ret) {

@@ -61,7 +61,8 @@ int layer_index_rewind(LayerIndexReader *r);
 
 typedef struct LayerIndexWriter LayerIndexWriter;
 
-/* Nothing is at `path` before the commit. */
+/* Nothing is at `path` before the commit. What goes wrong with the disk is told by commit and reopen alone: an index
+ * saves time, so its lack must not end what it would be for. -ENOMEM; -EINVAL: no path. */
 int layer_index_create(const char *path, LayerIndexWriter **ret);
 LayerIndexWriter *layer_index_discard(LayerIndexWriter *w);
 DEFINE_CLEANUP(LayerIndexWriter *, layer_index_discard)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "basic/crash-points.h"
+#include "basic/log.h"
 #include "basic/string-util.h"
 #include "oci/digest.h"
 #include "oci/layer-base.h"
@@ -189,17 +190,21 @@ static int keep_dropped(Push *p, Strv *dropped) {
         return 0;
 }
 
-static int take_layer(Push *p, const LayerPass *pass) {
+static void take_layer(Push *p, const LayerPass *pass) {
         p->result->entries += pass->entries;
         p->result->read_usec += pass->stream.read_usec;
         if (pass->stream.empty)
-                return 0;
+                return;
         p->result->upload_usec += pass->stream.upload_usec;
         p->result->bytes += pass->stream.layer.size;
         p->result->uncompressed_bytes += pass->stream.layer.uncompressed_size;
         p->layers[p->n_layers++] = pass->stream.layer;
         crash_point(CRASH_LAYER_BLOB_PUSHED);
-        return 0;
+}
+
+static void warn_without_index(const Push *p, int r) {
+        log_warning_errno(r, "The index of session %s cannot be written to %s, so its next save takes longer: %m. Make room there.",
+                          p->request->session, strna(p->request->new_index));
 }
 
 static LayerPass make_pass(Push *p, LayerIndexReader *index, const char *new_index, bool live) {
@@ -228,7 +233,8 @@ static int last_pass(Push *p, LayerIndexReader *index, Refusal **reterr_refusal)
         if (r < 0)
                 return r;
         p->new_index = TAKE_PTR(pass.writer);
-        return take_layer(p, &pass);
+        take_layer(p, &pass);
+        return 0;
 }
 
 static int one_pass(Push *p, Refusal **reterr_refusal) {
@@ -263,15 +269,19 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
                 return -errno;
         layer_channel_stage(p->channel, "copying", -1);
         r = layer_pass_run(&pass, reterr_refusal);
-        if (r >= 0)
-                r = take_layer(p, &pass);
-        if (r >= 0)
-                r = layer_index_reopen(pass.writer, &info, &delta);
         if (r < 0)
                 return r;
+        r = layer_index_reopen(pass.writer, &info, &delta);
+        if (r >= 0)
+                take_layer(p, &pass);
+        else
+                /* There is no telling what changed since that copy: all of it once more, frozen. */
+                warn_without_index(p, r);
         r = layer_channel_freeze(p->channel);
         if (r < 0)
                 return r;
+        if (!delta)
+                return one_pass(p, reterr_refusal);
         p->created_usec = realtime_usec();
         r = last_pass(p, delta, reterr_refusal);
         /* That index is of our own making: it does not become better by a second try. */
@@ -343,7 +353,8 @@ static int prove(Push *p, const char *digest, const Descriptor *config, Refusal 
         return layer_image_prove(p->registry, &m, m.n_layers - p->n_layers, layer_channel_counter(p->channel), reterr_refusal);
 }
 
-static int commit_index(Push *p) {
+/* Without it, or with the one of an earlier generation, the next save is right as well. */
+static void commit_index(Push *p) {
         LayerIndexInfo info = {
                 .image = p->result->image,
                 .upperdir = p->request->upperdir,
@@ -352,7 +363,9 @@ static int commit_index(Push *p) {
                 .clean_usec = p->clean_usec,
         };
 
-        return p->new_index ? layer_index_commit(p->new_index, &info) : 0;
+        int r = p->new_index ? layer_index_commit(p->new_index, &info) : 0;
+        if (r < 0)
+                warn_without_index(p, r);
 }
 
 static int wait_for_base(Push *p, Refusal **reterr_refusal) {
@@ -391,7 +404,10 @@ static int store_image(Push *p, Refusal **reterr_refusal) {
         p->result->unchanged = p->n_layers == 0;
         p->result->manifest_digest = strdup(digest);
         p->result->image = strformat("%s/%s@%s", p->host, p->request->repository, digest);
-        return p->result->manifest_digest && p->result->image ? commit_index(p) : -ENOMEM;
+        if (!p->result->manifest_digest || !p->result->image)
+                return -ENOMEM;
+        commit_index(p);
+        return 0;
 }
 
 static int push_upon(Push *p, bool by_index, Refusal **reterr_refusal) {

@@ -168,7 +168,8 @@ class Child:
     def __init__(self, program, request, on_freeze=None, on_line=None, timeout=120, environment=None):
         self.lines, self.result, self.error = [], None, None
         started = time.monotonic()
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                                         env={**os.environ, **(environment or {})})
         timer = threading.Timer(timeout, self.process.kill)
         timer.start()
@@ -192,6 +193,10 @@ class Child:
             self.process.wait()
             self.process.stdin.close()
             self.process.stdout.close()
+            errors.seek(0)
+            self.errors = errors.read().decode(errors="replace")
+            errors.close()
+            sys.stderr.write(self.errors)
         self.seconds = time.monotonic() - started
         last = self.lines[-1] if self.lines else {}
         if last.get("type") == "result":

@@ -305,6 +305,34 @@ class PushTest(unittest.TestCase):
         child = s.save(precopy=True)
         s.check(child)
 
+    def test_disk_without_room(self):
+        """An index that cannot be written costs time and nothing else; the older one goes on to serve."""
+        s = self.session("full")
+        m = s.merged
+        disk = self.scratch / "small"
+        os.mkdir(disk)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
+        try:
+            s.index = f"{disk}/index"
+            change_all_kinds(m)
+            s.check(s.save())
+            first = s.image
+            for i in range(3000):
+                write(f"{m}/many/with-a-name-that-is-rather-long-{i}")
+            child = s.save()
+            self.assertRegex(child.errors, "index of session full cannot be written to .*: No space left on device")
+            s.check(child)
+            # the next one builds upon the generation of the index that is still there
+            write(f"{m}/many/more")
+            s.generation += 1
+            child = Child(PROGRAM, s.request(precopy=True, image=first), on_freeze=lambda: write(f"{m}/many/last"))
+            self.assertIsNotNone(child.result, child.lines)
+            self.assertEqual(child.types(), ["freeze", "read-done", "result"])
+            self.assertEqual(child.result["session_layers"], 2)
+            s.check(child)
+        finally:
+            subprocess.run(["umount", disk], check=True)
+
     def test_precopy_while_writing(self):
         """The first pass runs over a tree that changes under it; the result is that of the freeze."""
         s = self.session("busy")

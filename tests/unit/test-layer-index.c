@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <sys/resource.h>
 
 #include "basic/string-util.h"
 #include "oci/layer-index.h"
@@ -147,6 +149,39 @@ static void test_damage(void **state) {
         }
 }
 
+/* A disk that fails is told at the end, and leaves nothing behind; what was there stays. */
+static void test_disk(void **state) {
+        _cleanup_free_ char *nowhere = strformat("%s/no/disk", directory);
+        const struct rlimit small = { 4096, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+        LayerIndexReader *reader = NULL;
+        char name[32];
+
+        (void) unlink(path);
+        (void) signal(SIGXFSZ, SIG_IGN);
+        for (unsigned round = 0; round < 2; round++) {
+                _cleanup_layer_index_writer_ LayerIndexWriter *w = NULL;
+
+                assert_int_equal(layer_index_create(path, &w), 0);
+                assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+                for (unsigned i = 0; i < 5000; i++) {
+                        (void) snprintf(name, sizeof(name), "file-%05u", i);
+                        assert_int_equal(layer_index_append(w, name, LAYER_INDEX_FILE, &(struct stat) { .st_ino = i }), 0);
+                }
+                if (round == 0)
+                        assert_int_equal(layer_index_commit(w, &info), -EFBIG);
+                else
+                        assert_int_equal(layer_index_reopen(w, &info, &reader), -EFBIG);
+                assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+                assert_int_equal(access(path, F_OK), -1);
+                assert_null(reader);
+        }
+
+        _cleanup_layer_index_writer_ LayerIndexWriter *w = NULL;
+        assert_int_equal(layer_index_create(nowhere, &w), 0);
+        assert_int_equal(layer_index_append(w, "a", LAYER_INDEX_FILE, &(struct stat) { .st_ino = 1 }), 0);
+        assert_int_equal(layer_index_commit(w, &info), -ENOENT);
+}
+
 static void test_links(void **state) {
         LayerLinks l = {};
         char name[32];
@@ -182,6 +217,7 @@ int main(void) {
                 cmocka_unit_test(test_reopen),
                 cmocka_unit_test(test_wrong_order),
                 cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_disk),
                 cmocka_unit_test(test_links),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
