@@ -8,6 +8,9 @@
 #include "core/session-object.h"
 #include "core/session-record.h"
 
+/* A list that was begun before the service was made does not name it. */
+#define TAKEN_AWAY_USEC (3 * USEC_PER_SEC)
+
 static bool is_create(const Operation *o) {
         return o->job->type == JOB_CREATE;
 }
@@ -225,9 +228,39 @@ static void exited_at_once(Operation *o) {
         operation_fail(o, error);
 }
 
+/* What was asked for is not there any more. */
+static const char *taken_away(const Session *s) {
+        return !s->exists ? "its service was removed from outside." :
+               !s->task_wanted ? "its service was scaled to zero from outside." :
+               s->task == TASK_GONE ? "its container was removed from outside before it ran." : NULL;
+}
+
+static void on_taken_away(void *userdata) {
+        Operation *o = userdata;
+        const char *why = taken_away(o->session);
+
+        if (why)
+                fail_start(o, REFUSAL_PROVIDER_FAILED, why);
+}
+
+/* True while there is nothing to wait for; it fails when that lasts. */
+static bool look_for_loss(Operation *o) {
+        if (!taken_away(o->session)) {
+                timer_disarm(o->doubt);
+                return false;
+        }
+        if (!o->doubt && timer_new(o->session->manager->event, on_taken_away, o, &o->doubt) < 0)
+                log_oom();
+        else if (!timer_is_armed(o->doubt))
+                (void) timer_arm(o->doubt, TAKEN_AWAY_USEC);
+        return true;
+}
+
 static void on_start_observed(Operation *o) {
         Session *s = o->session;
 
+        if (look_for_loss(o))
+                return;
         switch (s->task) {
         case TASK_RUNNING:
                 crash_point(is_create(o) ? CRASH_CREATE_RUNNING_SEEN : CRASH_RESTORE_RUNNING_SEEN);

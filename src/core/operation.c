@@ -89,6 +89,7 @@ Operation *operation_free(Operation *o) {
         provider_call_cancel(o->call);
         commit_wait_cancel(o->wait);
         timer_free(o->timer);
+        timer_free(o->doubt);
         refusal_free(o->error);
         if (o->session->operation == o)
                 o->session->operation = NULL;
@@ -99,6 +100,7 @@ Operation *operation_free(Operation *o) {
 void operation_next(Operation *o) {
         o->on_observed = NULL;
         timer_disarm(o->timer);
+        timer_disarm(o->doubt);
         if (!o->plan.first[++o->step]) {
                 if (!o->plan.then) {
                         operation_done(o);
@@ -141,6 +143,7 @@ void operation_fail(Operation *o, Refusal *error) {
         o->cancelable = false;
         o->on_observed = NULL;
         timer_disarm(o->timer);
+        timer_disarm(o->doubt);
         if (o->undo)
                 o->undo(o);
         else

@@ -27,6 +27,7 @@ struct Operation {
         ProviderCall *call;             /* what is asked of the provider now */
         CommitWait *wait;
         Timer *timer;
+        Timer *doubt;                   /* what was seen may be old: looks again in a moment */
         Backoff backoff;
         void (*on_observed)(Operation *o);
         void (*on_timer)(Operation *o);

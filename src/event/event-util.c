@@ -104,7 +104,8 @@ int timer_arm(Timer *t, usec_t after_usec) {
 }
 
 void timer_disarm(Timer *t) {
-        (void) sd_event_source_set_enabled(t->source, SD_EVENT_OFF);
+        if (t)
+                (void) sd_event_source_set_enabled(t->source, SD_EVENT_OFF);
 }
 
 bool timer_is_armed(const Timer *t) {

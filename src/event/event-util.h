@@ -20,7 +20,7 @@ DEFINE_CLEANUP(Deferred *, deferred_free)
 typedef struct Timer Timer;
 int timer_new(sd_event *event, event_cb cb, void *userdata, Timer **ret);
 int timer_arm(Timer *t, usec_t after_usec);
-void timer_disarm(Timer *t);
+void timer_disarm(Timer *t);            /* NULL is fine */
 bool timer_is_armed(const Timer *t);
 Timer *timer_free(Timer *t);
 DEFINE_CLEANUP(Timer *, timer_free)

@@ -462,6 +462,22 @@ def service_removed(w):
     w.works()
 
 
+def service_removed_while_starting(w):
+    """The job does not wait for what will never come."""
+    w.serial_name += 1
+    w.name = f"s{w.serial_name}"
+    w.bus.create(w.name, w.image)
+    services = wait_for(lambda: [s["ID"] for s in w.engine.services() if s["Spec"]["Name"] == w.name], "its service", 30)
+    w.docker("service", "rm", *services)
+    crash_cases.settle(w, 45)
+    s = w.bus.session(w.name)
+    assert s["State"] == "failed" and "removed from outside" in s["StateDetail"], s
+    w.check()
+    w.bus.do("Start", w.name)
+    w.write(w.name)
+    w.works()
+
+
 def service_removed_at_rest(w):
     w.session()
     w.bus.do("Hibernate", w.name)
@@ -540,6 +556,7 @@ CASES = (
     ("engine: crashes during a destruction", lambda w: engine_fails(w, "crash", "Destroy")),
     ("session: its container is removed", container_removed),
     ("session: its service is removed", service_removed),
+    ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),

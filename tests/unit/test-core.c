@@ -294,6 +294,39 @@ static void test_create_fails(void **state) {
         run_job(f, s, JOB_DESTROY, NULL);
 }
 
+/* Somebody removes the service that a job waits for: the job must not wait until its time is over. */
+static void test_start_taken_away(void **state) {
+        Fixture *f = *state;
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        Session *s = create(f, "taken", "base");
+        WAIT_FOR(f, s->exists && s->task == TASK_PENDING);
+        Job *j = s->jobs;
+        assert_int_equal(fake_vanish(f->p, s->id), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_non_null(strstr(j->error->message, "service was removed from outside"));
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
+
+        fake_set_latency(f->p, FAKE_START, 0);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(fake_write(f->p, s->id, 5), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        j = request(s, JOB_RESTORE, NULL);
+        WAIT_FOR(f, s->exists && s->task == TASK_PENDING && s->task_wanted);
+        assert_int_equal(fake_vanish(f->p, s->id), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        WAIT_FOR(f, s->state == SESSION_HIBERNATED && !s->operation);
+        fake_set_latency(f->p, FAKE_START, 0);
+        run_job(f, s, JOB_RESTORE, NULL);
+        assert_int_equal(value_of(f, s), 5);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static void test_clone(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "kappa"), *clone;
@@ -463,6 +496,7 @@ int main(void) {
                 T(test_exit_is_saved),
                 T(test_node_reboot),
                 T(test_create_fails),
+                T(test_start_taken_away),
                 T(test_clone),
                 T(test_limits),
                 T(test_bad_parameters),
