@@ -258,11 +258,21 @@ static bool update_string(char **p, const char *s) {
         return true;
 }
 
+/* An update of the service by somebody else: Swarm ends the one container and makes another from the image. */
+static void notice_replacement(const Session *s, const ProviderObservation *o) {
+        if (s->state == SESSION_RUNNING && !s->operation && s->container && o->container && !streq(s->container, o->container))
+                log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
+                          "Session %s: its container %.12s was replaced from outside by %.12s, which began from generation %" PRIu64 ". What was written "
+                          "since then is in the old one for as long as Docker keeps it (docker cp gets it out).",
+                          s->name, s->container, o->container, o->generation);
+}
+
 static void take_observation(Session *s, const ProviderObservation *o, const ProviderEntry *e) {
         if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
                 s->exit_seen_usec = core_now();
                 s->exited_while_away = !e->listed;
         }
+        notice_replacement(s, o);
         s->observed = true;
         s->exists = o->exists;
         s->task_wanted = o->wanted;
@@ -271,7 +281,9 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         s->exit_code = o->exit_code;
         s->observed_generation = o->generation;
         (void) update_string(&s->observed_image, o->image);
-        (void) update_string(&s->container, o->container);
+        /* While another takes its place there is none for a moment. */
+        if (o->container || s->state != SESSION_RUNNING)
+                (void) update_string(&s->container, o->container);
         (void) update_string(&s->task_error, o->error);
         if (update_string(&s->health, o->health))
                 session_changed(s, CHANGE_HEALTH);

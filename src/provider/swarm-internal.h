@@ -32,6 +32,7 @@ typedef struct SwarmSession {
         char *image, *record;
         uint64_t generation;
         uint64_t version;               /* of the service: what is older says nothing any more */
+        uint64_t replicas;
         bool wanted;
 
         char *task_id, *node, *container, *error;

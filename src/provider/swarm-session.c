@@ -121,6 +121,14 @@ static int session_rekey(SwarmSession *ss, const char *service) {
         return 0;
 }
 
+static void set_replicas(SwarmSession *ss, uint64_t replicas) {
+        if (replicas > 1 && replicas != ss->replicas)
+                log_warning("Service %s was scaled to %" PRIu64 " tasks from outside, and a session is one: what another of its containers writes "
+                            "is not saved. Scale it back: docker service scale %s=1", strna(ss->name), replicas, strna(ss->name));
+        ss->replicas = replicas;
+        SET(ss, wanted, replicas > 0);
+}
+
 int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret) {
         SwarmSession *ss = service->session ? swarm_session_find(s, service->session) : NULL;
         bool was_wanted = ss && ss->wanted;
@@ -145,7 +153,7 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
         set_string(ss, &ss->image, service->image);
         set_string(ss, &ss->record, service->record);
         SET(ss, generation, service->generation);
-        SET(ss, wanted, service->replicas > 0);
+        set_replicas(ss, service->replicas);
         if (!ss->wanted) {
                 /* What is still there is being removed by Swarm and is nobody's concern any more. */
                 ss->history_usec = ss->task_created_usec;

@@ -184,6 +184,12 @@ def _check_service(s, spec, st, expect):
     return wrong
 
 
+def _describe(c):
+    state = c["State"]
+    text = f"{c['Id'][:12]} {state['Status']}, made {c['Created']}"
+    return text if state["Running"] else f"{text}, ran {state['StartedAt']} to {state['FinishedAt']}, exit code {state['ExitCode']} {state['Error']}".rstrip()
+
+
 def check_containers(st, containers, expect):
     """`containers`: of all nodes, inspected, in every state."""
     wrong = []
@@ -194,7 +200,7 @@ def check_containers(st, containers, expect):
         mine = found.pop(s.id, [])
         if s.provider != "swarm" or s.state in ("lost",) + tuple(expect.states):
             continue
-        states = [c["State"]["Status"] for c in mine]
+        states = [_describe(c) for c in mine]
         wants = {"running": 1, "stopped": 0, "hibernated": 0}.get(s.state, 0)
         if len(mine) != wants:
             wrong.append(f"{_who(s)} has {len(mine)} containers, {', '.join(states) or 'none'}")

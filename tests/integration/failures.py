@@ -487,6 +487,30 @@ def service_removed_at_rest(w):
     w.runs()
 
 
+def log_of(w):
+    with open(w.daemon.log, encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
+def service_updated_by_somebody_else(w):
+    """Two tasks, then another container: it is said what that does to the files."""
+    w.session()
+    w.docker("service", "scale", "-d", f"{w.name}=2")
+    wait_for(lambda: f"Service {w.name} was scaled to 2 tasks from outside" in log_of(w), "the scaling to be noticed", 30)
+    w.docker("service", "scale", "-d", f"{w.name}=1")
+    wait_for(lambda: len([c for c in w.engine.containers() if c["State"]["Running"]]) == 1, "one container", 60)
+    before = w.container(w.name)["Id"]
+    w.docker("service", "update", "-d", "--force", w.name)
+    wait_for(lambda: f"its container {before[:12]} was replaced from outside" in log_of(w), "the replacement to be noticed", 60)
+    crash_cases.settle(w, 60)
+    wait_for(lambda: w.container(w.name)["Id"] != before, "the other container to run", 60)
+    w.docker("rm", before)      # Swarm keeps it as the history of its task
+    w.expect.files[w.id_of(w.name)] = {}
+    w.write(w.name)
+    w.runs()
+    w.works()
+
+
 def paused_by_somebody_else(w):
     """Left alone: by a hibernation, by a restart of the service, by its thaw."""
     w.session()
@@ -558,6 +582,7 @@ CASES = (
     ("session: its service is removed", service_removed),
     ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),
+    ("session: its service is updated by somebody else", service_updated_by_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
 )
