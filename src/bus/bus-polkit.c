@@ -128,11 +128,11 @@ static int verdict_apply(Verdict verdict, const BusPolkitRequest *request, const
                 return 1;
         case VERDICT_CHALLENGE:
                 return sd_bus_error_setf(reterr, BUS_ERROR_INTERACTIVE,
-                                         "To %s needs an authentication (polkit action %s). Ask again with interactive authorization allowed.",
+                                         "You have to authenticate to %s (polkit action %s). Ask again with interactive authorization allowed.",
                                          request->what, request->action);
         case VERDICT_NO_AGENT:
                 return sd_bus_error_setf(reterr, BUS_ERROR_INTERACTIVE,
-                                         "To %s needs an authentication (polkit action %s), and no authentication agent of yours answered. On a terminal, pkttyagent is one.",
+                                         "You have to authenticate to %s (polkit action %s), and no authentication agent of yours answered. On a terminal, pkttyagent is one.",
                                          request->what, request->action);
         case VERDICT_TIMEOUT:
                 return bus_error_setf(reterr, REFUSAL_ACCESS_DENIED,

@@ -47,6 +47,13 @@ static bool has_control(const char *s, const char *allowed) {
         return false;
 }
 
+static bool is_printable(const char *s, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if ((unsigned char) s[i] < ' ' || (unsigned char) s[i] >= 0x7f)
+                        return false;
+        return n > 0;
+}
+
 /* The value may be a secret: no sentence here quotes it. */
 int env_assignment_check(const char *s, Refusal **reterr_refusal) {
         const char *equals = strchr(s, '=');
@@ -61,8 +68,8 @@ int env_assignment_check(const char *s, Refusal **reterr_refusal) {
                               "The name of an environment variable has %zu bytes; at most %i are allowed.", n, ENV_NAME_MAX);
         if (n == 0 || (*s >= '0' && *s <= '9') || strspn(s, UPPER LOWER DIGITS "_") < n)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
-                              "An environment variable has a bad name; names hold letters, digits and \"_\" and do not begin "
-                              "with a digit.");
+                              "An environment variable has a bad name%s%.*s%s; names hold letters, digits and \"_\" and do not begin "
+                              "with a digit.", is_printable(s, n) ? ", \"" : "", is_printable(s, n) ? (int) n : 0, s, is_printable(s, n) ? "\"" : "");
 
         const char *value = equals + 1;
         if (strlen(value) > ENV_VALUE_MAX)

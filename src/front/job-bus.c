@@ -27,6 +27,12 @@ static int append_object(sd_bus_message *m, const void *object) {
         return path ? sd_bus_message_append_basic(m, 'o', path) : -ENOMEM;
 }
 
+static int append_session_name(sd_bus_message *m, const void *object) {
+        const Session *s = ((const Job *) object)->session;
+
+        return sd_bus_message_append_basic(m, 's', s ? s->name : "");
+}
+
 static int append_state(sd_bus_message *m, const void *object) {
         return sd_bus_message_append_basic(m, 's', job_state_to_string(((const Job *) object)->state));
 }
@@ -58,6 +64,7 @@ const BusField job_fields[] = {
         BUS_FIELD_FUNCTION("Type", "s", append_type),
         BUS_FIELD_FUNCTION("Object", "o", append_object),
         FIELD("Session", "s", session_id),
+        BUS_FIELD_FUNCTION("SessionName", "s", append_session_name),
         FIELD("OwnerUID", "u", actor_uid),
         BUS_FIELD_FUNCTION("State", "s", append_state),
         FIELD("Stage", "s", stage),
@@ -276,6 +283,7 @@ const sd_bus_vtable job_vtable[] = {
         SD_BUS_PROPERTY("Type", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Object", "o", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Session", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("SessionName", "s", property_get, 0, 0),
         SD_BUS_PROPERTY("OwnerUID", "u", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("State", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Stage", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

@@ -105,7 +105,7 @@ class Authorization(BusTest):
 
     def test_challenge(self):
         self.rig.polkit.decide = lambda q: 'yes' if q['interactive'] else 'challenge'
-        self.refused(ASK, 'needs an authentication.*manage', self.bob.verb, 'Snapshot', 'hers')
+        self.refused(ASK, 'have to authenticate to snapshot session hers.*manage', self.bob.verb, 'Snapshot', 'hers')
         job = self.bob.manager('SnapshotSession', 'sa{sv}t', 'hers', {}, 0, flags=INTERACTIVE)
         self.bob.wait_job(job)
         self.assertEqual([q['interactive'] for q in self.rig.polkit.asked], [False, True])

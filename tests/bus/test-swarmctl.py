@@ -493,7 +493,7 @@ class PasswordPrompt(Base):
         terminal.send('\x03')
         self.assertNotEqual(terminal.end()[0], OK)
         self.assertEqual(self.state('locked'), 'running')
-        self.said('stop', 'locked', '--no-ask-password', uid=ALICE, expect=DENIED, pattern='authentication')
+        self.said('stop', 'locked', '--no-ask-password', uid=ALICE, expect=DENIED, pattern='have to authenticate')
 
 
 class Watching(Base):

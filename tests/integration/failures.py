@@ -12,6 +12,7 @@ import sys
 import crash_cases
 import tap
 from bus import JOB, BusError
+from checker import SESSION_LABEL
 from engine import EngineError
 from fault_proxy import FaultProxy
 from registry import Registry
@@ -498,14 +499,16 @@ def service_updated_by_somebody_else(w):
     w.docker("service", "scale", "-d", f"{w.name}=2")
     wait_for(lambda: f"Service {w.name} was scaled to 2 tasks from outside" in log_of(w), "the scaling to be noticed", 30)
     w.docker("service", "scale", "-d", f"{w.name}=1")
-    wait_for(lambda: len([c for c in w.engine.containers() if c["State"]["Running"]]) == 1, "one container", 60)
+    session = w.id_of(w.name)
+    wait_for(lambda: len([c for c in w.engine.containers() if c["State"]["Running"] and c["Config"]["Labels"][SESSION_LABEL] == session]) == 1,
+             "one container", 60)
     before = w.container(w.name)["Id"]
     w.docker("service", "update", "-d", "--force", w.name)
     wait_for(lambda: f"its container {before[:12]} was replaced from outside" in log_of(w), "the replacement to be noticed", 60)
     crash_cases.settle(w, 60)
     wait_for(lambda: w.container(w.name)["Id"] != before, "the other container to run", 60)
     w.docker("rm", before)      # Swarm keeps it as the history of its task
-    w.expect.files[w.id_of(w.name)] = {}
+    w.expect.files[session] = {}
     w.write(w.name)
     w.runs()
     w.works()

@@ -150,7 +150,7 @@ static void test_field_errors(void **state) {
                 { "    env: [A=b, A=c]", 4, "env: A is here for the second time; remove one." },
                 { "    env:\n      A:", 5, "env: A has no single value; put quotes around it (\"\" for an empty one)." },
                 { "    env:\n      A: [b]", 5, "env: A has no single value; put quotes around it (\"\" for an empty one)." },
-                { "    env: [1A=b]", 4, "env: An environment variable has a bad name; names hold letters, digits and \"_\" and do not begin with a digit." },
+                { "    env: [1A=b]", 4, "env: An environment variable has a bad name, \"1A\"; names hold letters, digits and \"_\" and do not begin with a digit." },
                 { "    env: ['A={{.Node.ID}}']", 4, "env: The value of the environment variable A holds \"{{\", which Swarm would expand; encode it, for example in base64." },
                 { "    env: [\"A=\\x01\"]", 4, "env: The value of the environment variable A holds a control character; remove or encode it." },
                 { "    labels: {com.docker.x: y}", 4, "labels: The label com.docker.x begins with \"com.docker.\", which is reserved; choose another prefix." },

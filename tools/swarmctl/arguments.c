@@ -116,7 +116,7 @@ static int option_number(Arguments *a, void *field, const char *value, char **re
         uint64_t v;
         int r = parse_u64(value, &v);
         if (r < 0 || v == 0)
-                return -EINVAL;
+                return fail(ret_error, "'%s' is not a number: write a whole number from 1 on.", value);
         *(uint64_t *) field = v;
         return 0;
 }

@@ -22,6 +22,12 @@ Column *output_columns_of(char *const *fields) {
         return columns;
 }
 
+static const json_t *value_of(const json_t *row, const Column *c) {
+        const json_t *value = json_object_get(row, c->key);
+
+        return c->otherwise && isempty(json_string_value(value)) ? json_object_get(row, c->otherwise) : value;
+}
+
 static Format column_format(const Column *c) {
         return c->format == FORMAT_AUTO ? format_of_property(c->key) : c->format;
 }
@@ -48,7 +54,7 @@ static int add_row(Table *table, const json_t *row, const Column *columns, usec_
         struct libscols_line *line = scols_table_new_line(table, NULL);
 
         for (size_t i = 0; line && columns[i].key; i++) {
-                const json_t *value = json_object_get(row, columns[i].key);
+                const json_t *value = value_of(row, columns + i);
                 bool is_default = columns[i].zero_is_default && json_number_value(value) == 0;
                 _cleanup_free_ char *cell = is_default ? strdup("default") : format_value(column_format(columns + i), value, now);
                 const char *color = column_format(columns + i) == FORMAT_STATE ? format_state_color(json_string_value(value)) : NULL;

@@ -13,6 +13,7 @@ typedef struct Column {
         bool right;                     /* numbers */
         bool may_shorten;               /* cut when the terminal is narrow */
         bool zero_is_default;           /* a limit that is not set */
+        const char *otherwise;          /* property shown where that one is empty */
 } Column;
 
 /* Prints an array of objects: as JSON if that is asked for, else as a table with "N things listed." below. `columns`

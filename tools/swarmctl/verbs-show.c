@@ -46,7 +46,7 @@ static const Column all_columns[] = {
 static const Column job_columns[] = {
         { "Id", "JOB", .right = true },
         { "Type", "TYPE" },
-        { "Session", "SESSION" },
+        { "SessionName", "SESSION", .otherwise = "Session" },
         { "State", "STATE", FORMAT_STATE },
         { "Stage", "STAGE", .may_shorten = true },
         { "Progress", "PROGRESS", FORMAT_FRACTION, .right = true },

@@ -232,6 +232,10 @@ static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
         Watch *w = userdata;
         const char *until = w->context->args->until;
 
+        for (size_t i = 0; until && i < w->n_sessions; i++)
+                if (!streq_ptr(w->sessions[i]->state, until))
+                        return sd_event_exit(w->event, report(EXIT_TIMEOUT, "The time is over, and session %s is not %s but %s.",
+                                                              strna(w->sessions[i]->name), until, strna(w->sessions[i]->state)));
         return sd_event_exit(w->event, until ? report(EXIT_TIMEOUT, "The time is over before all were %s.", until) : 0);
 }
 
