@@ -194,7 +194,7 @@ static void pending_answer(Pending *p) {
                 r = sd_bus_reply_method_return(p->message, NULL);
         if (r < 0)
                 log_debug_errno(r, "Cannot answer uid %u, who asked to %s: %m", p->uid, p->what);
-        log_event(LOG_INFO, NULL,
+        log_event(LOG_INFO, MESSAGE_REQUEST_ACCEPTED,
                   LOG_FIELDS(.session = p->session_id, .session_name = p->session_name, .actor_uid = p->uid, .job = p->job),
                   "uid %u asked to %s.", p->uid, p->what);
 }
