@@ -63,6 +63,7 @@ static int fail_refused(Parser *p, const YamlNode *n, int r, Refusal *refusal) {
 }
 
 static int want_string(Parser *p, const YamlNode *n, size_t max, const char **ret) {
+        *ret = "";
         if (n->type != YAML_STRING)
                 return fail(p, n, "\"%s\" takes a single value, not a list or map.", p->key);
         if (yaml_node_is_null(n) || !*n->value)
