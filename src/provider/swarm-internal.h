@@ -160,6 +160,8 @@ struct SwarmCall {
         unsigned tries;
         usec_t containers_usec;         /* remove: when the tasks were gone, or a container was removed */
         bool place_again, tasks_known;
+        bool slot_known;                /* no task is left of the last run, or it is not worth waiting for */
+        usec_t slot_since_usec;         /* CLOCK_BOOTTIME: asked for */
         swarm_step next_step;           /* after the service or the preparation is there */
         swarm_step container_step;      /* after the container is found, if there is one */
         CaptureMode mode;

@@ -41,6 +41,7 @@ class Expect:
     """What a test knows that the cluster does not. Sessions are named by id."""
     files: dict = field(default_factory=dict)           # id → {path: bytes}; with the provider in memory id → number
     frozen: set = field(default_factory=set)            # ids that somebody else has paused
+    updated: set = field(default_factory=set)           # ids whose service somebody else has changed
     states: tuple = ()                                  # states beside the lasting ones that are right now
     kept_tags: set = field(default_factory=set)         # of sessions that are gone and left them on purpose
     settled: bool = True
@@ -165,6 +166,9 @@ def check_services(st, manager, expect):
                 wrong.append(f"{_who(s)} has {len(mine)} services")
             continue
         wrong += _check_service(s, mine[0]["Spec"], st, expect)
+        if mine[0].get("UpdateStatus") and s.id not in expect.updated:
+            # It can make a second task beside the one that it makes.
+            wrong.append(f"{_who(s)}: its service was given a task by Swarm's updater ({mine[0]['UpdateStatus']['State']})")
     wrong += [f"service {x['Spec']['Name']} is of {i}, which is no session" for i, services in found.items() for x in services]
     return wrong
 

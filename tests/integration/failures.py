@@ -503,6 +503,7 @@ def service_updated_by_somebody_else(w):
     wait_for(lambda: len([c for c in w.engine.containers() if c["State"]["Running"] and c["Config"]["Labels"][SESSION_LABEL] == session]) == 1,
              "one container", 60)
     before = w.container(w.name)["Id"]
+    w.expect.updated.add(session)
     w.docker("service", "update", "-d", "--force", w.name)
     wait_for(lambda: f"its container {before[:12]} was replaced from outside" in log_of(w), "the replacement to be noticed", 60)
     crash_cases.settle(w, 60)
