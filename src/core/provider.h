@@ -140,7 +140,7 @@ typedef struct ProviderCapture {
 } ProviderCapture;
 
 typedef struct ProviderCaptureProgress {
-        const char *stage;              /* "freezing", "copying", "proving" … */
+        const char *stage;              /* "preparing", "freezing", "saving", "proving" … */
         uint64_t bytes_done;
         int64_t bytes_total;            /* -1 unknown */
 } ProviderCaptureProgress;

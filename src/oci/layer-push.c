@@ -43,6 +43,7 @@ typedef struct Push {
         struct stat upperdir;
         usec_t clean_usec, created_usec;
         bool no_ctimes;                 /* change times on this file system do not tell what changed */
+        bool frozen;                    /* asked for and told */
         bool read_done;
 } Push;
 
@@ -250,6 +251,14 @@ static int one_pass(Push *p, Refusal **reterr_refusal) {
         return last_pass(p, p->index, reterr_refusal);
 }
 
+/* Once: a second attempt finds the container frozen. */
+static int freeze(Push *p) {
+        int r = p->frozen ? 0 : layer_channel_freeze(p->channel);
+
+        p->frozen = p->frozen || r >= 0;
+        return r;
+}
+
 /* First everything while the container runs, then, frozen, what changed meanwhile. */
 static int two_passes(Push *p, Refusal **reterr_refusal) {
         const char *scratch = p->request->new_index ?: "/var/tmp/swarm-layer-index";
@@ -277,7 +286,7 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
         else
                 /* There is no telling what changed since that copy: all of it once more, frozen. */
                 warn_without_index(p, r);
-        r = layer_channel_freeze(p->channel);
+        r = freeze(p);
         if (r < 0)
                 return r;
         if (!delta)
@@ -419,7 +428,7 @@ static int push_upon(Push *p, bool by_index, Refusal **reterr_refusal) {
         if (p->request->precopy && !p->no_ctimes)
                 r = two_passes(p, reterr_refusal);
         else {
-                r = p->request->precopy ? layer_channel_freeze(p->channel) : 0;
+                r = p->request->precopy || p->request->freeze ? freeze(p) : 0;
                 if (r >= 0)
                         r = one_pass(p, reterr_refusal);
         }

@@ -48,6 +48,7 @@ static const JsonField request_fields[] = {
         REQUEST(index, STRING, PATH_LENGTH_MAX),
         REQUEST(new_index, STRING, PATH_LENGTH_MAX),
         REQUEST(frozen_realtime_usec, U64, 0),
+        REQUEST(freeze, BOOL, 0),
         REQUEST(precopy, BOOL, 0),
         REQUEST(lossy, BOOL, 0),
         REQUEST(layers_max, UNSIGNED, 0),

@@ -6,7 +6,7 @@
  * The agent writes one request (`verb` and its members), later only {"type":"frozen"} where the child asked for it.
  * The child writes
  *   {"type":"progress","stage":S,"bytes_done":N,"bytes_total":N|-1}     at most ten a second
- *   {"type":"freeze"}       push with `precopy`: the first pass is done; freeze the container, then answer "frozen"
+ *   {"type":"freeze"}       push with `freeze` or `precopy`: ready to read; freeze the container, then answer "frozen"
  *   {"type":"read-done"}    push: every byte that the layer needs has been read; a snapshot may thaw now
  *   {"type":"result", …}    the last line of a success
  *   {"type":"error","code":C,"message":M}  the last line of a failure; C is a RefusalCode name, M a full sentence
@@ -48,9 +48,10 @@ typedef struct LayerRequest {
         char *fallback_image;           /* push with an index: parent to use with a full walk when `image` is gone */
         char *index;                    /* push: path of the index of the parent generation, or NULL: full walk */
         char *new_index;                /* push: where to write the index of this generation (whole, fsynced) */
-        usec_t frozen_realtime_usec;    /* push: when the container was frozen or exited; ctimes from 20 ms before it
-                                         * on count as changed the next time. With precopy taken at "frozen" */
-        bool precopy;                   /* push: two passes, see above */
+        usec_t frozen_realtime_usec;    /* push: when the container exited; ctimes from 20 ms before it on count as
+                                         * changed the next time. Where a freeze is asked for it is taken at "frozen" */
+        bool freeze;                    /* push: asks for the freeze, but not before the parent image was found */
+        bool precopy;                   /* push: two passes, the first of them before the freeze */
         bool lossy;                     /* push: leave out names that a layer cannot hold instead of refusing */
         unsigned layers_max;            /* push: refuse above so many session layers (default 100) */
 } LayerRequest;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Saving a container's files. The order of a hold (hibernation):
- *   inspect → freeze → witness → swarm-layer: copy, push, proof → inspect again: witness still holds → call back, frozen
+ *   inspect → swarm-layer finds the image to build upon → freeze → witness → swarm-layer: copy, push, proof → inspect again:
+ *   witness still holds → call back, frozen
  * of a snapshot:
  *   inspect → swarm-layer copies what is there → freeze → swarm-layer reads what changed meanwhile → thaw → push, proof
  * of an exited container:
@@ -34,7 +35,6 @@ struct AgentCapture {
         AgentThawWait *thaw;
         bool frozen;                    /* by this capture, and to be thawed when it goes */
         usec_t frozen_at_usec;          /* CLOCK_BOOTTIME, just before the request */
-        usec_t frozen_realtime_usec;
         usec_t frozen_usec;             /* how long */
         uint64_t cpu_nsec;              /* of the container, at the freeze */
         char *witness;
@@ -210,7 +210,7 @@ static void capture_check_again(AgentCapture *c) {
                 capture_succeed(c);
                 return;
         }
-        if (c->mode == CAPTURE_THAW)
+        if (!c->witness)
                 r = refuse(&refusal, REFUSAL_INTERNAL, "swarm-layer saved session %s without having it frozen. See the journal.", c->session);
         else
                 r = capture_inspect(c, on_inspected_again);
@@ -281,7 +281,7 @@ static void on_line(Worker *w, const char *text, size_t length, void *userdata) 
                 capture_progress(c, line.stage, line.bytes_done, line.bytes_total);
                 break;
         case LAYER_LINE_FREEZE:
-                if (c->mode == CAPTURE_THAW && !c->frozen && !c->freeze)
+                if (c->mode != CAPTURE_EXITED && !c->frozen && !c->freeze)
                         capture_freeze(c);
                 break;
         case LAYER_LINE_READ_DONE:
@@ -340,7 +340,8 @@ static int capture_spawn(AgentCapture *c) {
                 .generation = c->generation,
                 .job = c->job,
                 .upperdir = c->facts.upperdir,
-                .frozen_realtime_usec = c->frozen_realtime_usec,
+                .frozen_realtime_usec = c->mode == CAPTURE_EXITED ? c->facts.finished_usec : 0,
+                .freeze = c->mode != CAPTURE_EXITED,
                 .precopy = c->mode == CAPTURE_THAW,
                 .lossy = c->lossy,
                 .layers_max = c->layers_max,
@@ -395,7 +396,7 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
         r = take_frozen_witness(c, &own);
         if (r >= 0) {
                 crash_point(CRASH_CAPTURE_FROZEN);
-                r = c->mode == CAPTURE_HOLD ? capture_spawn(c) : worker_send(c->worker, frozen_line, strlen(frozen_line));
+                r = worker_send(c->worker, frozen_line, strlen(frozen_line));
         }
         if (r < 0)
                 capture_fail(c, r, own);
@@ -404,9 +405,8 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
 static void capture_freeze(AgentCapture *c) {
         int r;
 
-        /* Before the request: what is written until it is carried out counts as changed. */
+        capture_progress(c, "freezing", 0, -1);
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
-        c->frozen_realtime_usec = agent_now(CLOCK_REALTIME);
         r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
         if (r < 0) {
                 log_warning_errno(r, "Container %.*s cannot be noted as frozen: %m", CONTAINER_SHORT, c->container);
@@ -440,7 +440,6 @@ static int check_saveable(const AgentCapture *c, Refusal **reterr_refusal) {
 }
 
 static int begin_exited(AgentCapture *c) {
-        c->frozen_realtime_usec = c->facts.finished_usec;
         c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at) : NULL;
         return c->witness ? capture_spawn(c) : -ENOMEM;
 }
@@ -486,12 +485,8 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
                 r = begin_exited(c);
         else if (c->facts.paused)
                 r = begin_paused(c, &refusal);
-        else if (c->mode == CAPTURE_THAW)
+        else
                 r = capture_spawn(c);
-        else {
-                capture_freeze(c);
-                return;
-        }
         if (r < 0)
                 capture_fail(c, r, refusal);
 }
@@ -552,7 +547,7 @@ static void on_turn(void *userdata) {
         if (r < 0)
                 capture_fail(c, r, NULL);
         else
-                capture_progress(c, c->mode == CAPTURE_HOLD ? "freezing" : "copying", 0, -1);
+                capture_progress(c, "preparing", 0, -1);
 }
 
 static int capture_copy(AgentCapture *c, const char *container, const ProviderCapture *from) {

@@ -260,6 +260,9 @@ static const char script[] =
         "result() { i=$(field new_index); [ -z \"$i\" ] || echo index >\"$i\"\n"
         "  echo '{\"type\":\"result\",\"image\":\"" SAVED "\",\"bytes\":5,\"entries\":2,\"session_layers\":1,\"unchanged\":false,\"volumes\":[\"/data\"]}'; exit 0; }\n"
         "progress() { echo '{\"type\":\"progress\",\"stage\":\"'$1'\",\"bytes_done\":1,\"bytes_total\":-1}'; }\n"
+        "case $request in *'\"precopy\":true'*) ;;\n"
+        "  *'\"freeze\":true'*) echo '{\"type\":\"freeze\"}'; read -r l; echo \"$l\" >>DIR/requests ;;\n"
+        "esac\n"
         "case $(field tag) in\n"
         "hold) progress copying; result ;;\n"
         "slow) progress copying; sleep 0.3; result ;;\n"
@@ -852,7 +855,7 @@ static void test_cancel(void **state) {
         MODEL(f, m->pause_delay_ms = 0);
         assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hang", &call), 0);
         f->n_done = 0;
-        run_until(f, 2);
+        run_until(f, 3);        /* preparing, freezing, copying */
         assert_true(MODEL(f, m->paused));
         provider_call_cancel(call);
         run_for(f, 100 * USEC_PER_MSEC);
@@ -862,7 +865,7 @@ static void test_cancel(void **state) {
         /* And the agent itself goes: thawed before it has gone. */
         assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hang", &call), 0);
         f->n_done = 0;
-        run_until(f, 2);
+        run_until(f, 3);        /* preparing, freezing, copying */
         assert_true(MODEL(f, m->paused));
         f->a = agent_free(f->a);
         assert_false(MODEL(f, m->paused));
