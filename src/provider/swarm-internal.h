@@ -9,6 +9,7 @@
  *   swarm-poll.c      tasks
  *   swarm-prepare.c   what a create needs first: the Swarm and the organization's network
  *   swarm-service.c   create, run, rest, discard, remove
+ *   swarm-slot.c      the wait for the end of the last run before the next
  *   swarm-container.c what the agent of a node does */
 
 #include <uthash.h>
@@ -162,6 +163,7 @@ struct SwarmCall {
         bool place_again, tasks_known;
         bool slot_known;                /* no task is left of the last run, or it is not worth waiting for */
         usec_t slot_since_usec;         /* CLOCK_BOOTTIME: asked for */
+        swarm_step slot_next;           /* when it is empty */
         swarm_step next_step;           /* after the service or the preparation is there */
         swarm_step container_step;      /* after the container is found, if there is one */
         CaptureMode mode;
@@ -268,6 +270,11 @@ int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swar
                      SwarmCall **ret_call, ProviderCall **ret);
 /* The service update at the end of a rest: c->change applied to c->service. */
 void swarm_change_service(SwarmCall *c);
+
+/* ---- swarm-slot.c ---- */
+
+/* Until no task of the service's last run is left. */
+void swarm_wait_for_slot(SwarmCall *c, swarm_step next);
 /* Finds node and container of the best task, if there is one, then goes on with container_step. */
 void swarm_find_task(SwarmCall *c);
 /* Sets the change to that of a service at rest. */

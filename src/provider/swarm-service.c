@@ -8,9 +8,6 @@
 #define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)
 /* From when its tasks are gone: that long Docker may take for the container. */
 #define LEFT_BEHIND_USEC (5 * USEC_PER_SEC)
-#define SLOT_POLL_USEC (50 * USEC_PER_MSEC)
-#define SLOT_HISTORY_USEC (2 * USEC_PER_SEC)
-#define SLOT_REMOVE_USEC (10 * USEC_PER_SEC)
 #define AGAIN_USEC (200 * USEC_PER_MSEC)
 #define TRIES_MAX 20
 
@@ -217,52 +214,6 @@ static void ask_run_tasks(SwarmCall *c) {
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_run_tasks);
 }
 
-static void ask_for_slot(SwarmCall *c);
-
-/* A task that is over keeps its slot until Swarm has removed it. What Swarm does not mean to remove, which it says a moment
- * after the service went to 0, is history of somebody else's update and stays, as does what is on a node that is down. */
-static bool slot_is_taken(const SwarmCall *c, const json_t *tasks) {
-        usec_t now = swarm_now();
-        const json_t *o;
-        SwarmTask t;
-        size_t i;
-
-        json_array_foreach(tasks, i, o)
-                if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && !(t.node && swarm_node_is_down(c->swarm, t.node)) &&
-                    now < c->slot_since_usec + (t.desired == SWARM_TASK_REMOVE ? SLOT_REMOVE_USEC : SLOT_HISTORY_USEC))
-                        return true;
-        return false;
-}
-
-static void on_slot(const EngineAnswer *a, void *userdata) {
-        SwarmCall *c = userdata;
-
-        c->engine = NULL;
-        if (a->outcome != ENGINE_OK) {
-                swarm_call_fail(c, a, "list the tasks of the session");
-                return;
-        }
-        if (slot_is_taken(c, a->json)) {
-                swarm_call_later(c, SLOT_POLL_USEC, ask_for_slot);
-                return;
-        }
-        c->slot_known = true;
-        step_read(c);
-}
-
-/* A start while the last task is being removed makes two: Swarm's updater replaces the one that is over, and when that goes in
- * just this moment, its orchestrator fills the empty slot as well. Both run for seconds before one of them is stopped. */
-static void ask_for_slot(SwarmCall *c) {
-        _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
-
-        if (c->slot_since_usec == 0)
-                c->slot_since_usec = swarm_now();
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_slot);
-}
-
 static void on_read(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
         SwarmService service;
@@ -285,7 +236,7 @@ static void on_read(const EngineAnswer *a, void *userdata) {
         else if (!streq_ptr(service.session, c->session))
                 refuse_name(c);
         else if (service.replicas == 0 && !c->slot_known)
-                ask_for_slot(c);
+                swarm_wait_for_slot(c, step_read);
         else if (service.replicas == 0 || c->tasks_known)
                 run_service(c, &service);
         else {
