@@ -66,10 +66,12 @@ int env_assignment_check(const char *s, Refusal **reterr_refusal) {
         if (n > ENV_NAME_MAX)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "The name of an environment variable has %zu bytes; at most %i are allowed.", n, ENV_NAME_MAX);
-        if (n == 0 || (*s >= '0' && *s <= '9') || strspn(s, UPPER LOWER DIGITS "_") < n)
+        if (n == 0 || (*s >= '0' && *s <= '9') || strspn(s, UPPER LOWER DIGITS "_") < n) {
+                bool shown = is_printable(s, n);
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "An environment variable has a bad name%s%.*s%s; names hold letters, digits and \"_\" and do not begin "
-                              "with a digit.", is_printable(s, n) ? ", \"" : "", is_printable(s, n) ? (int) n : 0, s, is_printable(s, n) ? "\"" : "");
+                              "with a digit.", shown ? ", \"" : "", shown ? (int) n : 0, s, shown ? "\"" : "");
+        }
 
         const char *value = equals + 1;
         if (strlen(value) > ENV_VALUE_MAX)

@@ -405,13 +405,15 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
 static void capture_freeze(AgentCapture *c) {
         int r;
 
-        capture_progress(c, "freezing", 0, -1);
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
         r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
         if (r < 0) {
                 log_warning_errno(r, "Container %.*s cannot be noted as frozen: %m", CONTAINER_SHORT, c->container);
                 capture_fail(c, r, NULL);
+                return;
         }
+        /* Last: whoever is told may cancel. */
+        capture_progress(c, "freezing", 0, -1);
 }
 
 /* ---- the beginning */
