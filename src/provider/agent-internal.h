@@ -125,6 +125,9 @@ int cgroup_mount_parse(const char *mountinfo, const char *controller, char **ret
 
 char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec);
 char *witness_exited(const char *container, const char *started_at, const char *finished_at);
+/* A note says that this run of it was killed by us while it was frozen: no code of it ran between the freeze and its end.
+ * The Engine may take a moment longer to see that it does not run any more. */
+bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *facts);
 /* 0, -EBADRQC with FILES_CHANGED, or that the witness is no witness (INVALID_ARGUMENT). */
 int witness_check(Agent *a, const char *witness, const ContainerFacts *facts, Refusal **reterr_refusal);
 
@@ -132,13 +135,13 @@ int witness_check(Agent *a, const char *witness, const ContainerFacts *facts, Re
 
 typedef struct Note {
         char *witness;                  /* killed: the one that held when it was killed */
-        char *finished_at;              /* killed: when it had exited */
+        char *started_at;               /* killed: of the run that ended so */
 } Note;
 void note_done(Note *n);
 /* Before the freeze. Synced. */
 int note_write_frozen(const char *dir, const char *container);
-/* After the kill: the witness goes on to hold for the exited container. */
-int note_write_killed(const char *dir, const char *container, const char *witness, const char *finished_at);
+/* Its processes were seen dead: the witness goes on to hold, until the container is started anew. */
+int note_write_killed(const char *dir, const char *container, const char *witness, const char *started_at);
 /* -ENOENT: no note. A frozen one has no witness. */
 int note_read(const char *dir, const char *container, Note *ret);
 bool note_exists(const char *dir, const char *container);
@@ -194,8 +197,8 @@ void agent_sweep_now(AgentSweep *s);
 AgentSweep *agent_sweep_free(AgentSweep *s);
 
 /* ---- agent-reap.c */
-/* Of a container that ended then, and whose files are proven. */
-int agent_reap_later(Agent *a, const char *container, const char *finished_at);
+/* Of a container of which that run has ended, and its files are proven. */
+int agent_reap_later(Agent *a, const char *container, const char *started_at);
 /* Those of which a note says so. */
 int agent_reap_noted(Agent *a);
 void agent_reaps_free(Agent *a);

@@ -80,13 +80,13 @@ int note_write_frozen(const char *dir, const char *container) {
         return note_write(dir, container, json_pack("{s:s, s:I}", "state", "frozen", "since_usec", (json_int_t) agent_now(CLOCK_REALTIME)));
 }
 
-int note_write_killed(const char *dir, const char *container, const char *witness, const char *finished_at) {
-        return note_write(dir, container, json_pack("{s:s, s:s, s:s}", "state", "killed", "witness", witness, "finished_at", finished_at));
+int note_write_killed(const char *dir, const char *container, const char *witness, const char *started_at) {
+        return note_write(dir, container, json_pack("{s:s, s:s, s:s}", "state", "killed", "witness", witness, "started_at", started_at));
 }
 
 void note_done(Note *n) {
         free(n->witness);
-        free(n->finished_at);
+        free(n->started_at);
         *n = (Note) {};
 }
 
@@ -106,7 +106,7 @@ int note_read(const char *dir, const char *container, Note *ret) {
         if (streq_ptr(json_string_at(json, "state"), "killed")) {
                 r = free_and_strdup(&n.witness, json_string_at(json, "witness"));
                 if (r >= 0)
-                        r = free_and_strdup(&n.finished_at, json_string_at(json, "finished_at"));
+                        r = free_and_strdup(&n.started_at, json_string_at(json, "started_at"));
                 if (r < 0) {
                         note_done(&n);
                         return r;

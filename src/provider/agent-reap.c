@@ -16,7 +16,7 @@
 
 struct AgentReap {
         Agent *agent;
-        char *container, *finished_at;
+        char *container, *started_at;
         Timer *timer;
         EngineCall *request;
         Backoff backoff;
@@ -30,7 +30,7 @@ static void reap_free(AgentReap *r) {
         engine_call_cancel(r->request);
         timer_free(r->timer);
         free(r->container);
-        free(r->finished_at);
+        free(r->started_at);
         free(r);
 }
 
@@ -84,7 +84,7 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
                 return;
         }
         /* One that somebody started again has files that are not saved. */
-        bool dead = container_facts_parse(answer->json, &facts) >= 0 && !facts.running && streq_ptr(facts.finished_at, r->finished_at);
+        bool dead = container_facts_parse(answer->json, &facts) >= 0 && !facts.running && streq_ptr(facts.started_at, r->started_at);
         container_facts_done(&facts);
         if (!dead)
                 reap_free(r);
@@ -99,7 +99,7 @@ static void on_timer(void *userdata) {
                 again(r);
 }
 
-int agent_reap_later(Agent *a, const char *container, const char *finished_at) {
+int agent_reap_later(Agent *a, const char *container, const char *started_at) {
         AgentReap *r;
 
         DL_FOREACH(a->reaps, r)
@@ -116,8 +116,8 @@ int agent_reap_later(Agent *a, const char *container, const char *finished_at) {
         DL_APPEND(a->reaps, r);
         a->n_reaps++;
         r->container = strdup(container);
-        r->finished_at = strdup(finished_at);
-        if (!r->container || !r->finished_at || timer_new(a->event, on_timer, r, &r->timer) < 0 || timer_arm(r->timer, REAP_DELAY_USEC) < 0) {
+        r->started_at = strdup(started_at);
+        if (!r->container || !r->started_at || timer_new(a->event, on_timer, r, &r->timer) < 0 || timer_arm(r->timer, REAP_DELAY_USEC) < 0) {
                 reap_free(r);
                 return -ENOMEM;
         }
@@ -137,8 +137,8 @@ int agent_reap_noted(Agent *a) {
 
                 if (!container_id_is_valid(entry->d_name) || note_read(a->frozen_dir, entry->d_name, &note) < 0)
                         continue;
-                if (note.witness && note.finished_at)
-                        r = agent_reap_later(a, entry->d_name, note.finished_at);
+                if (note.witness && note.started_at)
+                        r = agent_reap_later(a, entry->d_name, note.started_at);
                 note_done(&note);
         }
         closedir(d);

@@ -51,7 +51,7 @@ static bool is_left_over(AgentSweep *s, const char *container, const json_t *jso
         bool yes = false;
 
         if (note_read(s->agent->frozen_dir, container, &note) >= 0 && note.witness && container_facts_parse(json, &facts) >= 0)
-                yes = !facts.running && streq_ptr(note.finished_at, facts.finished_at);
+                yes = !facts.running && streq_ptr(note.started_at, facts.started_at);
         container_facts_done(&facts);
         note_done(&note);
         return yes;

@@ -4,6 +4,8 @@
  * is a row of `verbs`: how it begins, what follows an inspection. */
 
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
 
 #include "basic/crash-points.h"
 #include "basic/log.h"
@@ -23,11 +25,13 @@ struct VerbCall {
         AgentCall base;
         const Verb *verb;
         char *container, *witness;
+        char *started_at;               /* of what is killed */
         int signo;
         usec_t grace_usec;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME; of a kill */
         bool killed;                    /* the signal was sent, or may have been */
         bool send_again;
+        sd_event_source *exit;          /* of the main process, while a kill is on its way */
         Backoff backoff;
         EngineCall *request;
         AgentThawWait *thaw;
@@ -43,8 +47,10 @@ static void verb_free(AgentCall *call) {
         engine_call_cancel(c->request);
         agent_thaw_forget(c->thaw);
         timer_free(c->timer);
+        sd_event_source_disable_unref(c->exit);
         free(c->container);
         free(c->witness);
+        free(c->started_at);
         free(c);
 }
 
@@ -140,6 +146,42 @@ static int inspect_later(VerbCall *c, Refusal **reterr_refusal) {
         return r < 0 ? r : 1;
 }
 
+/* With the note the witness goes on to hold, should this service end before the kill is followed up, and the sweep knows
+ * a container that is of no use any more. Without it the files would be saved once more, which is no harm. */
+static int note_ended(VerbCall *c) {
+        int r = note_write_killed(c->base.agent->frozen_dir, c->container, c->witness, c->started_at);
+        if (r < 0)
+                log_warning_errno(r, "The note of the killed container %.*s cannot be written: %m", CONTAINER_SHORT, c->container);
+        if (agent_reap_later(c->base.agent, c->container, c->started_at) < 0)
+                log_oom();
+        return r;
+}
+
+/* With the first process of its namespace all of the container is dead. The Engine answers only when it has also taken
+ * down network and mounts, ten times as long after; nobody has to wait for that. */
+static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        VerbCall *c = userdata;
+
+        c->exit = sd_event_source_disable_unref(c->exit);
+        if (note_ended(c) < 0)
+                return 0;               /* then only the Engine's word will do */
+        crash_point(CRASH_CAPTURE_KILLED);
+        verb_finish(c, 0, NULL);
+        return 0;
+}
+
+static void watch_process(VerbCall *c, pid_t pid) {
+        int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+
+        c->exit = sd_event_source_disable_unref(c->exit);
+        if (fd < 0)
+                return;
+        if (sd_event_add_io(c->base.agent->event, &c->exit, fd, EPOLLIN, on_process_exit, c) >= 0)
+                (void) sd_event_source_set_io_fd_own(c->exit, true);
+        else
+                (void) close(fd);
+}
+
 static void on_killed(const EngineAnswer *answer, void *userdata) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         VerbCall *c = userdata;
@@ -166,36 +208,30 @@ static void on_killed(const EngineAnswer *answer, void *userdata) {
                 verb_finish(c, r, refusal);
 }
 
-/* With the note the witness goes on to hold, should this service end before the kill is followed up, and the sweep knows
- * a container that is of no use any more. Without it the files would be saved once more, which is no harm. */
-static void note_ended(VerbCall *c, const ContainerFacts *facts) {
-        int r = facts->finished_at ? note_write_killed(c->base.agent->frozen_dir, facts->id, c->witness, facts->finished_at) : 0;
-        if (r < 0)
-                log_warning_errno(r, "The note of the killed container %.*s cannot be written: %m", CONTAINER_SHORT, facts->id);
-        if (facts->finished_at && agent_reap_later(c->base.agent, facts->id, facts->finished_at) < 0)
-                log_oom();
-}
-
-static int kill_seen(VerbCall *c, const ContainerFacts *facts) {
-        note_ended(c, facts);
-        crash_point(CRASH_CAPTURE_KILLED);
-        return 0;
-}
-
 static int inspected_for_kill(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        /* Gone, or thawed and on its way out. */
+        bool dying = c->killed && (!facts->running || !facts->paused || !c->send_again);
         int r;
 
-        if (c->killed && !facts->running)
-                return kill_seen(c, facts);
-        /* Thawed, and on its way out. */
-        if (c->killed && (!c->send_again || !facts->paused))
-                return inspect_later(c, reterr_refusal);
-        r = witness_check(c->base.agent, c->witness, facts, reterr_refusal);
-        if (r >= 0 && !facts->running)
-                note_ended(c, facts);
-        if (r < 0 || !facts->running)
+        if (!dying) {
+                r = witness_check(c->base.agent, c->witness, facts, reterr_refusal);
+                if (r < 0)
+                        return r;
+                dying = witness_was_killed(c->base.agent, c->witness, facts);
+        }
+        r = free_and_strdup(&c->started_at, facts->started_at);
+        if (r < 0)
                 return r;
+        if (!facts->running) {
+                (void) note_ended(c);
+                if (dying)
+                        crash_point(CRASH_CAPTURE_KILLED);
+                return 0;
+        }
+        if (dying)
+                return inspect_later(c, reterr_refusal);
         c->send_again = false;
+        watch_process(c, facts->pid);
         r = verb_request(c, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_killed);
         return r < 0 ? r : 1;
 }

@@ -154,14 +154,13 @@ static int refuse_changed(const ContainerFacts *facts, const char *how, Refusal 
                       CONTAINER_SHORT, facts->id, how);
 }
 
-/* Killed by us while it was frozen: no code of it ran between the freeze and its end. */
-static bool was_killed_by_us(Agent *a, const char *witness, const ContainerFacts *facts) {
+bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *facts) {
         Note note = {};
         bool same;
 
         if (note_read(a->frozen_dir, facts->id, &note) < 0)
                 return false;
-        same = streq_ptr(note.witness, witness) && streq_ptr(note.finished_at, facts->finished_at);
+        same = streq_ptr(note.witness, witness) && streq_ptr(note.started_at, facts->started_at);
         note_done(&note);
         return same;
 }
@@ -170,8 +169,10 @@ static int check_frozen(Agent *a, const char *witness, const json_t *json, const
         uint64_t cpu_nsec;
         int r;
 
+        if (witness_was_killed(a, witness, facts))
+                return 0;
         if (!facts->running)
-                return was_killed_by_us(a, witness, facts) ? 0 : refuse_changed(facts, "ran again and ended", reterr_refusal);
+                return refuse_changed(facts, "ran again and ended", reterr_refusal);
         if (!facts->paused)
                 return refuse_changed(facts, "was unpaused", reterr_refusal);
         r = cgroup_cpu_nsec(facts->pid, &cpu_nsec);

@@ -34,6 +34,8 @@ typedef struct Model {
         int drop_pause;                 /* carries it out, does not answer */
         unsigned pause_delay_ms;
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
+        bool slow_kill;                 /* no answer to a kill, and it is said to run on */
+        int kill_fd;                    /* on which that answer is waited for */
         char last[128];
 } Model;
 
@@ -189,6 +191,11 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
                 return;
         }
         if (startswith(query, "signal=KILL")) {
+                (void) kill(f->child, SIGKILL);
+                if (m->slow_kill) {
+                        m->kill_fd = dup(fd);
+                        return;
+                }
                 m->running = m->paused = false;
                 m->exit_code = 137;
         }
@@ -608,6 +615,51 @@ static void test_hold_and_kill(void **state) {
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
 }
 
+/* Done when the processes are dead, whatever the Engine is still busy with, as Docker is for long; a later agent knows it
+ * as well. */
+static void test_kill_is_seen_early(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->slow_kill = true);
+        char witness[512];
+        strcpy(witness, f->witness);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_true(MODEL(f, m->running));
+        agent_free(f->a);
+        make_agent(f);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), 0);
+        f->n_done = 0;
+        assert_int_equal(agent_kill(f->a, ID, witness, on_done, f, NULL), 0);
+        run_for(f, 50 * USEC_PER_MSEC);
+        assert_int_equal(f->n_done, 0);
+        MODEL(f, m->running = m->paused = false);
+        run_until(f, 1);
+        assert_int_equal(f->r, 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        /* Not for another run of it. */
+        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, witness, "another run"), 0);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), -EBADRQC);
+        (void) close(MODEL(f, m->kill_fd));
+}
+
+/* A note that cannot be written: the Engine's word is waited for, and the kill is done all the same. */
+static void test_kill_without_note(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        _cleanup_free_ char *dir = f->a->frozen_dir;
+        f->a->frozen_dir = strdup("/nowhere/frozen");
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_false(MODEL(f, m->running));
+        free(f->a->frozen_dir);
+        f->a->frozen_dir = TAKE_PTR(dir);
+}
+
 static void test_witness_breaks(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -779,7 +831,7 @@ static void test_sweep(void **state) {
         NEED_CGROUP(f);
 
         assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
-        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, "w", "f"), 0);
+        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, "w", "another run"), 0);
         assert_int_equal(note_write_frozen(f->a->frozen_dir, "gone"), 0);
         assert_int_equal(write_file_atomic(f->a->index_dir, "gone.index", "x"), 0);
         assert_int_equal(write_file_atomic(f->a->index_dir, "gone.image", "x"), 0);
@@ -797,7 +849,7 @@ static void test_sweep(void **state) {
         UNTIL(f, MODEL(f, m->n_inspect) > seen);
         run_for(f, 20 * USEC_PER_MSEC);
         assert_true(MODEL(f, m->exists));
-        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, "w", FINISHED), 0);
+        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, "w", STARTED), 0);
         agent_sweep_now(f->a->sweep);
         UNTIL(f, !MODEL(f, m->exists));
         assert_int_equal(CALL(f, agent_remove(f->a, ID, on_done, f, NULL)), 0);
@@ -966,6 +1018,8 @@ int main(void) {
                 cmocka_unit_test(test_parse_mounts),
                 cmocka_unit_test(test_parse_facts),
                 cmocka_unit_test_setup_teardown(test_hold_and_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kill_is_seen_early, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures_thaw, setup, teardown),
