@@ -23,10 +23,11 @@ typedef struct Slot {
 typedef struct Stream {
         const LayerStreamSpec *spec;
         pthread_mutex_t lock;
-        pthread_cond_t changed;
+        /* each for those who wait for it: a piece was filled, packed, a slot got free */
+        pthread_cond_t filling, packing, freeing;
         Slot slots[SLOTS];
         /* numbers of pieces so far; piece n is in slot n % SLOTS */
-        uint64_t filled, hashed, claimed, sent;
+        uint64_t begun, filled, hashed, claimed, sent;
         bool ended;                     /* no further piece */
         bool stopped;                   /* somebody failed: everybody returns */
         int error;                      /* of the producer or a compressor */
@@ -49,7 +50,9 @@ static void stop(Stream *s, int error) {
         if (error < 0 && s->error >= 0)
                 s->error = error;
         s->stopped = true;
-        pthread_cond_broadcast(&s->changed);
+        pthread_cond_broadcast(&s->filling);
+        pthread_cond_broadcast(&s->packing);
+        pthread_cond_broadcast(&s->freeing);
         pthread_mutex_unlock(&s->lock);
 }
 
@@ -59,8 +62,10 @@ static int acquire(Stream *s) {
 
         pthread_mutex_lock(&s->lock);
         while (!s->stopped && s->filled >= MIN(s->sent, s->hashed) + SLOTS)
-                pthread_cond_wait(&s->changed, &s->lock);
+                pthread_cond_wait(&s->freeing, &s->lock);
         r = s->stopped ? -ECANCELED : 0;
+        if (r >= 0)
+                s->begun = s->filled + 1;
         pthread_mutex_unlock(&s->lock);
         return r;
 }
@@ -73,7 +78,7 @@ static void publish(Stream *s) {
         slot->packed = false;
         s->filled++;
         s->fill = 0;
-        pthread_cond_broadcast(&s->changed);
+        pthread_cond_broadcast(&s->filling);
         pthread_mutex_unlock(&s->lock);
 }
 
@@ -112,7 +117,7 @@ static void *run_producer(void *userdata) {
         pthread_mutex_lock(&s->lock);
         s->ended = true;
         s->read_usec = monotonic_usec() - s->started;
-        pthread_cond_broadcast(&s->changed);
+        pthread_cond_broadcast(&s->filling);
         pthread_mutex_unlock(&s->lock);
         return NULL;
 }
@@ -120,7 +125,7 @@ static void *run_producer(void *userdata) {
 /* Waits until piece n is filled. 1; 0 when there will be none; -ECANCELED. The lock is held. */
 static int await_piece(Stream *s, uint64_t n) {
         while (!s->stopped && !s->ended && s->filled <= n)
-                pthread_cond_wait(&s->changed, &s->lock);
+                pthread_cond_wait(&s->filling, &s->lock);
         return s->stopped ? -ECANCELED : s->filled > n;
 }
 
@@ -139,7 +144,7 @@ static void *run_hasher(void *userdata) {
                 digest_context_update(context, slot->in, slot->in_size);
                 pthread_mutex_lock(&s->lock);
                 s->hashed++;
-                pthread_cond_broadcast(&s->changed);
+                pthread_cond_signal(&s->freeing);
         }
         pthread_mutex_unlock(&s->lock);
         digest_context_finish(context, s->tar_digest);
@@ -187,7 +192,7 @@ static void *run_compressor(void *userdata) {
                 }
                 pthread_mutex_lock(&s->lock);
                 slot->packed = true;
-                pthread_cond_broadcast(&s->changed);
+                pthread_cond_signal(&s->packing);
         }
         pthread_mutex_unlock(&s->lock);
         return NULL;
@@ -199,7 +204,7 @@ static int await_packed(Stream *s, uint64_t n) {
                 int r = await_piece(s, n);
                 if (r <= 0 || s->slots[n % SLOTS].packed)
                         return r;
-                pthread_cond_wait(&s->changed, &s->lock);
+                pthread_cond_wait(&s->packing, &s->lock);
         }
 }
 
@@ -215,7 +220,7 @@ static ssize_t next_bytes(void *buf, size_t size, void *userdata) {
         if (s->offset > 0 && s->offset == slot->out_size) {
                 s->offset = 0;
                 s->sent++;
-                pthread_cond_broadcast(&s->changed);
+                pthread_cond_signal(&s->freeing);
         }
         r = await_packed(s, s->sent);
         pthread_mutex_unlock(&s->lock);
@@ -238,12 +243,12 @@ static const char *blob_digest(void *userdata) {
         return s->blob_digest;
 }
 
-/* Back to the first byte, while no slot has been filled a second time. */
+/* Back to the first byte, as long as no slot is used a second time; none will be before that byte was sent anew. */
 static bool rewind_stream(Stream *s) {
         bool possible;
 
         pthread_mutex_lock(&s->lock);
-        possible = s->filled <= SLOTS && s->ended && !s->stopped;
+        possible = s->begun <= SLOTS && !s->stopped;
         if (possible)
                 s->sent = s->offset = s->blob_size = 0;
         pthread_mutex_unlock(&s->lock);
@@ -310,7 +315,9 @@ static void stream_done(Stream *s) {
         }
         digest_context_free(s->blob);
         refusal_free(s->refusal);
-        pthread_cond_destroy(&s->changed);
+        pthread_cond_destroy(&s->filling);
+        pthread_cond_destroy(&s->packing);
+        pthread_cond_destroy(&s->freeing);
         pthread_mutex_destroy(&s->lock);
 }
 
@@ -353,7 +360,9 @@ int layer_stream_run(const LayerStreamSpec *spec, LayerStreamResult *ret, Refusa
         int r;
 
         pthread_mutex_init(&s.lock, NULL);
-        pthread_cond_init(&s.changed, NULL);
+        pthread_cond_init(&s.filling, NULL);
+        pthread_cond_init(&s.packing, NULL);
+        pthread_cond_init(&s.freeing, NULL);
         r = allocate(&s);
         if (r >= 0)
                 r = start_threads(&s);

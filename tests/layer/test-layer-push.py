@@ -283,6 +283,7 @@ class PushTest(unittest.TestCase):
         s = self.session("precopy")
         m = s.merged
         change_all_kinds(m)
+        time.sleep(0.1)         # what is younger than a tick counts as changed
 
         def meanwhile():
             write(f"{m}/new/size-512", b"changed before the freeze")
