@@ -203,6 +203,22 @@ static void step_save_proven(Operation *o) {
         operation_commit_then_next(o);
 }
 
+static void keep_snapshot(Operation *o) {
+        Session *s = o->session;
+
+        o->snapshot->record.phase = SNAPSHOT_KEPT;
+        snapshot_mark_dirty(s, o->snapshot);
+        s->generation = o->snapshot->record.generation;
+        session_changed(s, CHANGE_GENERATION);
+}
+
+/* What was proven is a copy of the files as they were at the freeze, and all there is if the container goes meanwhile. */
+static void undo_rest(Operation *o) {
+        keep_snapshot(o);
+        o->snapshot = NULL;
+        operation_undo_save(o);
+}
+
 static void step_rest(Operation *o);
 
 static void on_rested(void *userdata, int r, const Refusal *refusal) {
@@ -226,7 +242,7 @@ static void step_rest(Operation *o) {
         _cleanup_free_ char *label = NULL;
 
         crash_point(CRASH_CAPTURE_RECORD_SAVED);
-        o->undo = operation_undo_save;
+        o->undo = undo_rest;
         o->cancelable = false;
         job_set_stage(o->job, "removing the container");
         int r = session_to_label(s, &label);
@@ -240,15 +256,6 @@ static void step_rest(Operation *o) {
                 }, on_rested, o, &o->call);
         if (r < 0)
                 on_rested(o, r, NULL);
-}
-
-static void keep_snapshot(Operation *o) {
-        Session *s = o->session;
-
-        o->snapshot->record.phase = SNAPSHOT_KEPT;
-        snapshot_mark_dirty(s, o->snapshot);
-        s->generation = o->snapshot->record.generation;
-        session_changed(s, CHANGE_GENERATION);
 }
 
 static void step_save_rested(Operation *o) {

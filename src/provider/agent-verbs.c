@@ -15,6 +15,13 @@
 
 typedef struct VerbCall VerbCall;
 
+/* What happened first to the container that is killed. */
+typedef enum Evidence {
+        EVIDENCE_NONE,
+        EVIDENCE_KILLED,                /* our SIGKILL, which no code of it outlives */
+        EVIDENCE_BROKEN,                /* it ran, or ended in another way */
+} Evidence;
+
 typedef struct Verb {
         int (*begin)(VerbCall *c);                                              /* 1: done at once */
         int (*inspected)(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal);   /* 1: not done yet */
@@ -32,6 +39,10 @@ struct VerbCall {
         bool killed;                    /* the signal was sent, or may have been */
         bool send_again;
         sd_event_source *exit;          /* of the main process, while a kill is on its way */
+        EngineCall *events;             /* what the Engine does to the container meanwhile */
+        usec_t checked_usec;            /* CLOCK_REALTIME; the witness held at some time after it */
+        Evidence evidence;
+        bool dead, dead_for_engine;     /* for the kernel; for the Engine too */
         Backoff backoff;
         EngineCall *request;
         AgentThawWait *thaw;
@@ -48,6 +59,7 @@ static void verb_free(AgentCall *call) {
         agent_thaw_forget(c->thaw);
         timer_free(c->timer);
         sd_event_source_disable_unref(c->exit);
+        engine_call_cancel(c->events);
         free(c->container);
         free(c->witness);
         free(c->started_at);
@@ -157,16 +169,74 @@ static int note_ended(VerbCall *c) {
         return r;
 }
 
-/* With the first process of its namespace all of the container is dead. The Engine answers only when it has also taken
- * down network and mounts, ten times as long after; nobody has to wait for that. */
+/* Ends the call when it is known that the container is dead, and of what. The Engine answers a kill only when it has also
+ * taken down network and mounts, ten times as long after; nobody has to wait for that. */
+static void decide(VerbCall *c) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        int r = 0;
+
+        if (c->evidence == EVIDENCE_KILLED && (c->dead || c->dead_for_engine)) {
+                r = note_ended(c);
+                if (r < 0 && !c->dead_for_engine) {
+                        c->dead = false;        /* then only the Engine's word will do */
+                        return;
+                }
+                crash_point(CRASH_CAPTURE_KILLED);
+                r = 0;
+        } else if (c->dead_for_engine && !c->events)
+                r = witness_refuse_changed(c->container, "did not stay frozen until our kill", &refusal);
+        else
+                return;
+        verb_finish(c, r, refusal);
+}
+
+/* The first thing that happened to it since the witness held. A kill of a paused container thaws it without an event. */
+static void on_event(json_t *event, void *userdata) {
+        VerbCall *c = userdata;
+        const char *action = json_string_at(event, "Action"), *signal = json_string_at(event, "Actor", "Attributes", "signal");
+
+        if (c->evidence != EVIDENCE_NONE || !STR_IN_SET(action, "kill", "unpause", "die", "start"))
+                return;
+        c->evidence = streq(action, "kill") && streq_ptr(signal, "9") ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
+        decide(c);
+}
+
+static void on_events_end(const EngineAnswer *answer, void *userdata) {
+        VerbCall *c = userdata;
+
+        c->events = NULL;
+        decide(c);
+}
+
+/* GET /events, from the witness until then. */
+static int ask_events(VerbCall *c, usec_t until_usec) {
+        _cleanup_free_ char *filters = engine_filters("type", "container", "container", c->container, NULL), *path = NULL;
+        usec_t since = c->checked_usec;
+
+        c->events = engine_call_cancel(c->events);
+        path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",
+                                   since / USEC_PER_SEC, since % USEC_PER_SEC, until_usec / USEC_PER_SEC, until_usec % USEC_PER_SEC, filters) : NULL;
+        if (!path)
+                return -ENOMEM;
+        return engine_call(c->base.agent->engine, &(const EngineRequest) {
+                .method = "GET",
+                .path = path,
+                .timeout_usec = KILL_TIMEOUT_USEC,
+                .on_object = on_event,
+                .on_done = on_events_end,
+                .userdata = c,
+        }, &c->events);
+}
+
+/* With the first process of its namespace all of the container is dead. */
 static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         VerbCall *c = userdata;
 
         c->exit = sd_event_source_disable_unref(c->exit);
-        if (note_ended(c) < 0)
-                return 0;               /* then only the Engine's word will do */
-        crash_point(CRASH_CAPTURE_KILLED);
-        verb_finish(c, 0, NULL);
+        c->dead = true;
+        if (!c->events && c->evidence == EVIDENCE_NONE)
+                (void) ask_events(c, agent_now(CLOCK_REALTIME));
+        decide(c);
         return 0;
 }
 
@@ -188,6 +258,8 @@ static void on_killed(const EngineAnswer *answer, void *userdata) {
         int r;
 
         c->request = NULL;
+        if (answer->outcome != ENGINE_OK)
+                c->exit = sd_event_source_disable_unref(c->exit);
         switch (answer->outcome) {
         case ENGINE_OK:
         case ENGINE_UNKNOWN:
@@ -208,32 +280,59 @@ static void on_killed(const EngineAnswer *answer, void *userdata) {
                 verb_finish(c, r, refusal);
 }
 
+/* It does not run. What it died of is known already, or the Engine is asked. */
+static int ended_for_kill(VerbCall *c) {
+        int r;
+
+        if (!c->killed) {
+                /* The witness of an exited one, or killed by us in an earlier call. */
+                (void) note_ended(c);
+                return 0;
+        }
+        c->dead_for_engine = true;
+        if (c->evidence == EVIDENCE_NONE) {
+                r = ask_events(c, agent_now(CLOCK_REALTIME));
+                return r < 0 ? r : 1;
+        }
+        c->events = engine_call_cancel(c->events);
+        decide(c);
+        return 1;
+}
+
+static int kill_now(VerbCall *c, pid_t pid) {
+        int r;
+
+        c->send_again = false;
+        watch_process(c, pid);
+        r = ask_events(c, agent_now(CLOCK_REALTIME) + KILL_TIMEOUT_USEC);
+        if (r >= 0)
+                r = verb_request(c, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_killed);
+        return r < 0 ? r : 1;
+}
+
 static int inspected_for_kill(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
         /* Gone, or thawed and on its way out. */
-        bool dying = c->killed && (!facts->running || !facts->paused || !c->send_again);
+        bool dying = c->killed && (!facts->running || !facts->paused || !c->send_again), noted = false;
         int r;
 
         if (!dying) {
                 r = witness_check(c->base.agent, c->witness, facts, reterr_refusal);
                 if (r < 0)
                         return r;
-                dying = witness_was_killed(c->base.agent, c->witness, facts);
+                noted = witness_was_killed(c->base.agent, c->witness, facts);
         }
         r = free_and_strdup(&c->started_at, facts->started_at);
         if (r < 0)
                 return r;
-        if (!facts->running) {
-                (void) note_ended(c);
-                if (dying)
-                        crash_point(CRASH_CAPTURE_KILLED);
-                return 0;
-        }
-        if (dying)
-                return inspect_later(c, reterr_refusal);
-        c->send_again = false;
-        watch_process(c, facts->pid);
-        r = verb_request(c, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_killed);
-        return r < 0 ? r : 1;
+        if (!facts->running)
+                return ended_for_kill(c);
+        return dying || noted ? inspect_later(c, reterr_refusal) : kill_now(c, facts->pid);
+}
+
+/* Before the inspection in which the witness is to hold. */
+static int begin_kill(VerbCall *c) {
+        c->checked_usec = agent_now(CLOCK_REALTIME);
+        return begin_inspect(c);
 }
 
 /* ---- terminate */
@@ -320,7 +419,7 @@ static int begin_remove(VerbCall *c) {
 static const Verb verb_check_witness = { begin_inspect, inspected_for_witness };
 static const Verb verb_thaw = { begin_thaw, NULL };
 /* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. */
-static const Verb verb_kill = { begin_inspect, inspected_for_kill, .absent_is_done = true };
+static const Verb verb_kill = { begin_kill, inspected_for_kill, .absent_is_done = true };
 static const Verb verb_terminate = { begin_terminate, NULL };
 static const Verb verb_remove = { begin_remove, NULL };
 static const Verb verb_signal = { begin_signal, NULL };

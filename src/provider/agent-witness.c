@@ -148,10 +148,14 @@ char *witness_exited(const char *container, const char *started_at, const char *
         return dump(json_pack("{s:s, s:s, s:s}", "container", container, "started_at", started_at, "finished_at", finished_at));
 }
 
-static int refuse_changed(const ContainerFacts *facts, const char *how, Refusal **reterr_refusal) {
+int witness_refuse_changed(const char *container, const char *how, Refusal **reterr_refusal) {
         return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
                       "Container %.*s %s after its files were saved, so they may have changed. Save them again.",
-                      CONTAINER_SHORT, facts->id, how);
+                      CONTAINER_SHORT, container, how);
+}
+
+static int refuse_changed(const ContainerFacts *facts, const char *how, Refusal **reterr_refusal) {
+        return witness_refuse_changed(facts->id, how, reterr_refusal);
 }
 
 bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *facts) {

@@ -36,6 +36,8 @@ typedef struct Model {
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
         int kill_fd;                    /* on which that answer is waited for */
+        bool foreign_stop, foreign_unpause, crash; /* what comes before the kill: somebody else, or the end of the Engine */
+        char events[512];               /* since the last pause */
         char last[128];
 } Model;
 
@@ -159,6 +161,7 @@ static void answer_pause(Fixture *f, int fd) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
         else {
                 m->paused = true;
+                m->events[0] = 0;
                 if (!m->drop_pause)
                         answer(fd, 204, "");
         }
@@ -186,11 +189,25 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
         Model *m = &f->model;
 
         m->n_kill++;
+        if (m->crash) {
+                /* Another Engine comes up and stops it. */
+                (void) kill(f->child, SIGKILL);
+                m->running = m->paused = false;
+                return;
+        }
+        if (m->foreign_unpause)
+                strcat(m->events, "{\"Action\":\"unpause\"}\n");
+        if (m->foreign_stop) {
+                (void) kill(f->child, SIGKILL);
+                m->running = m->paused = false;
+                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"15\"}}}\n{\"Action\":\"die\"}\n");
+        }
         if (!m->running) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
                 return;
         }
         if (startswith(query, "signal=KILL")) {
+                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"9\"}}}\n");
                 (void) kill(f->child, SIGKILL);
                 if (m->slow_kill) {
                         m->kill_fd = dup(fd);
@@ -221,6 +238,8 @@ static void serve(Fixture *f, int fd) {
                 snprintf(f->model.last, sizeof(f->model.last), "%s", verb += strlen("/containers/" ID "/"));
         if (endswith(path, "/_ping"))
                 answer(fd, 200, "OK");
+        else if (strstr(path, "/events?"))
+                answer(fd, 200, f->model.events);
         else if (streq(method, "DELETE") && endswith(path, "/containers/" ID "?v=1") && f->model.exists) {
                 answer(fd, f->model.running ? 409 : 204, "{\"message\":\"You cannot remove a running container\"}");
                 f->model.exists = f->model.running;
@@ -645,6 +664,41 @@ static void test_kill_is_seen_early(void **state) {
         (void) close(MODEL(f, m->kill_fd));
 }
 
+static void kill_is_refused(Fixture *f) {
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+}
+
+/* Dead, but not of our kill: what it wrote before its end is not in the copy. */
+static void test_other_deaths(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_stop = true);
+        kill_is_refused(f);
+}
+
+static void test_unpaused_before_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_unpause = true);
+        kill_is_refused(f);
+}
+
+static void test_engine_crash_at_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->crash = true);
+        kill_is_refused(f);
+}
+
 /* A note that cannot be written: the Engine's word is waited for, and the kill is done all the same. */
 static void test_kill_without_note(void **state) {
         Fixture *f = *state;
@@ -1019,6 +1073,9 @@ int main(void) {
                 cmocka_unit_test(test_parse_facts),
                 cmocka_unit_test_setup_teardown(test_hold_and_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_is_seen_early, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
