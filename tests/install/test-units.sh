@@ -14,19 +14,19 @@ fail() {
         failed=1
 }
 
-# The program need not be installed here.
-sed "s|^\(Exec[A-Za-z]*=\)$libexec/swarm-orchestratord|\1/bin/true|" "$build/systemd/swarm-orchestratord.service" \
-        >"$work/swarm-orchestratord.service"
-grep -q '^ExecStart=/bin/true$' "$work/swarm-orchestratord.service" || fail "ExecStart= is not $libexec/swarm-orchestratord"
-grep -q '@[A-Z]*@' "$build/systemd/swarm-orchestratord.service" && fail "the unit holds a placeholder"
-
-output=$(systemd-analyze verify --man=no "$work/swarm-orchestratord.service" 2>&1) || fail "verify fails"
-[ -z "$output" ] || fail "verify: $output"
-
-# Threshold in tenths.
-systemd-analyze security --offline=true --no-pager --threshold=30 "$work/swarm-orchestratord.service" >"$work/security" 2>&1 ||
-        fail "security: $(tail -n 1 "$work/security")"
-tail -n 1 "$work/security"
+# The programs need not be installed here. Threshold in tenths.
+for unit in swarm-orchestratord.service swarm-orchestrator-sessions.service; do
+        grep -q "^ExecStart=$libexec/" "$build/systemd/$unit" || fail "ExecStart= of $unit is not in $libexec"
+        grep -q '@[A-Z]*@' "$build/systemd/$unit" && fail "$unit holds a placeholder"
+        sed "s|^\(Exec[A-Za-z]*=\)$libexec/swarm-orchestrator[a-z-]*|\1/bin/true|" "$build/systemd/$unit" >"$work/$unit"
+done
+for unit in swarm-orchestratord.service swarm-orchestrator-sessions.service; do
+        output=$(systemd-analyze verify --man=no "$work/$unit" 2>&1) || fail "verify $unit fails"
+        [ -z "$output" ] || fail "verify $unit: $output"
+        systemd-analyze security --offline=true --no-pager --threshold=30 "$work/$unit" >"$work/security" 2>&1 ||
+                fail "security: $(tail -n 1 "$work/security")"
+        tail -n 1 "$work/security"
+done
 
 # Users, twice: the second time nothing is left to do.
 mkdir -p "$work/root/etc" "$work/root/usr/lib/sysusers.d" "$work/root/usr/lib/tmpfiles.d"
