@@ -10,6 +10,7 @@
 #include "oci/registry-http.h"
 
 #define HEADER_VALUE_MAX (8 * KIB)
+#define ERROR_BODY_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define BULK_SPEED_MIN 1024L            /* bytes/s that a transfer must reach over the time limit */
 
 usec_t monotonic_usec(void) {
@@ -44,6 +45,8 @@ typedef struct Exchange {
         Registry *registry;
         const HttpCall *call;
         HttpAnswer *answer;
+        usec_t refused_usec;            /* CLOCK_MONOTONIC; since when the body of an error comes */
+        bool enough;                    /* of that body */
 } Exchange;
 
 static char **wanted_header(HttpAnswer *a, const char *name, size_t n) {
@@ -107,11 +110,12 @@ static size_t on_body(char *data, size_t size, size_t count, void *userdata) {
         (void) curl_easy_getinfo(x->registry->curl, CURLINFO_RESPONSE_CODE, &a->status);
         good = a->status >= 200 && a->status < 300;
         if (n > (good ? x->call->max : REGISTRY_ERROR_BODY_MAX) - a->received) {
-                if (!good)
-                        return n;       /* the first 64 KiB of an error are enough */
-                a->too_big = true;
+                x->enough = !good;      /* the first 64 KiB of an error are */
+                a->too_big = good;
                 return 0;
         }
+        if (!good && x->refused_usec == 0)
+                x->refused_usec = monotonic_usec();
         a->received += n;
         a->callback_error = good && x->call->sink ? x->call->sink(data, n, x->call->userdata) : collect(a, data, n);
         return a->callback_error < 0 ? 0 : n;
@@ -129,8 +133,11 @@ static size_t on_upload(char *buf, size_t size, size_t count, void *userdata) {
 }
 
 static int on_progress(void *userdata, curl_off_t dt, curl_off_t dn, curl_off_t ut, curl_off_t un) {
-        const Exchange *x = userdata;
-        return x->registry->cancel && atomic_load(x->registry->cancel);
+        Exchange *x = userdata;
+
+        if (x->refused_usec > 0 && monotonic_usec() > x->refused_usec + ERROR_BODY_TIMEOUT_USEC)
+                x->enough = true;
+        return x->enough || (x->registry->cancel && atomic_load(x->registry->cancel));
 }
 
 bool url_same_origin(const char *a, const char *b) {
@@ -210,7 +217,7 @@ static void set_body(Registry *g, const HttpCall *call, Exchange *x) {
 }
 
 int http_exchange(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret) {
-        Exchange x = { g, call, ret };
+        Exchange x = { .registry = g, .call = call, .answer = ret };
         struct curl_slist *headers = NULL;
         int r;
 
@@ -241,6 +248,8 @@ int http_exchange(Registry *g, const char *url, const HttpCall *call, HttpAnswer
         set_body(g, call, &x);
         curl_easy_setopt(g->curl, CURLOPT_CUSTOMREQUEST, streq(call->method, "HEAD") ? NULL : call->method);
         ret->code = curl_easy_perform(g->curl);
+        if (x.enough)
+                ret->code = CURLE_OK;   /* the status says it all; whoever goes on sending is not heard to the end */
         (void) curl_easy_getinfo(g->curl, CURLINFO_RESPONSE_CODE, &ret->status);
         curl_easy_setopt(g->curl, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(g->curl, CURLOPT_ERRORBUFFER, NULL);

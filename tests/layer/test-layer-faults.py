@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -117,6 +118,29 @@ class FaultTest(unittest.TestCase):
         child = self.push(fault)
         self.refused(child, "500", "disk on fire")
         self.assertNotIn("\x1b", child.error["message"])
+
+    def test_endless_errors(self):
+        """Whoever goes on answering an error for ever is not heard to the end: the container is frozen meanwhile."""
+        for command, piece, pause in (("PATCH", b"x" * 100, 0.05), ("GET", b"x" * 65536, 0)):
+            ended = threading.Event()
+
+            def fault(h):
+                if h.command != command or (command == "GET" and "/blobs/" not in h.path):
+                    return False
+                h.send_response(500)
+                h.end_headers()
+                try:
+                    while not ended.wait(pause):
+                        h.wfile.write(piece)
+                except OSError:
+                    ended.set()
+                h.cut()
+                return True
+            child = self.push(fault)
+            gave_up = ended.is_set()
+            ended.set()
+            self.refused(child, "500")
+            self.assertTrue(gave_up, command)
 
     def test_server_error_passes(self):
         state = {"left": 2}
