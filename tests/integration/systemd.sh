@@ -116,6 +116,20 @@ ok "a service that hangs is killed by the watchdog and comes back" '
         swarmctl list --no-legend | grep running
         journalctl -u swarm-orchestratord | grep "Watchdog timeout"'
 
+ok "a stop of Docker hibernates the running sessions, however slowly they end, and its start restores them" '
+        systemctl enable --now swarm-orchestrator-sessions
+        swarmctl create slow --image=10.99.0.1:5000/base:latest -- /bin/sh -c "trap \"sleep 3; exit 0\" TERM; while :; do sleep 0.1; done"
+        docker exec $(docker ps -q --filter name=slow) sh -c "echo precious >/home/file"
+        systemctl stop docker.socket docker
+        test "$(swarmctl list --no-legend --state=hibernated | wc -l)" = 2
+        systemctl start docker
+        until-true 90 "test \"\$(swarmctl list --no-legend --state=running | wc -l)\" = 2"
+        test "$(docker exec $(docker ps -q --filter name=slow) cat /home/file)" = precious
+        swarmctl destroy --yes slow
+        systemctl disable --now swarm-orchestrator-sessions
+        test "$(swarmctl list --no-legend --state=hibernated | wc -l)" = 1
+        swarmctl restore one'
+
 ok "what it was made for still works" '
         swarmctl hibernate one
         swarmctl restore one
