@@ -23,10 +23,24 @@ int operation_discard(Operation *o, provider_done_cb cb) {
         }, cb, o, &o->call);
 }
 
+/* Not the one it was restored from, where that is older: nobody goes back to it without asking. */
+static void go_to_newest(Session *s) {
+        uint64_t newest = 0;
+
+        for (const Snapshot *x = s->snapshots; x; x = x->hh.next)
+                if (x->record.phase == SNAPSHOT_KEPT)
+                        newest = MAX(newest, x->record.generation);
+        if (newest == s->generation)
+                return;
+        s->generation = newest;
+        session_changed(s, CHANGE_GENERATION);
+}
+
 static void step_intend_discard(Operation *o) {
         o->cancelable = false;
         o->undo = operation_undo_save;
         o->session->wanted = o->job->type == JOB_RESTART;
+        go_to_newest(o->session);
         session_set_state(o->session, SESSION_STOPPING, NULL);
         session_mark_dirty(o->session);
         operation_commit_then_next(o);

@@ -28,7 +28,8 @@ static int append_object(sd_bus_message *m, const void *object) {
 }
 
 static int append_session_name(sd_bus_message *m, const void *object) {
-        const Session *s = ((const Job *) object)->session;
+        const Job *j = object;
+        const Session *s = j->session ?: manager_find_session(j->manager, j->session_id);
 
         return sd_bus_message_append_basic(m, 's', s ? s->name : "");
 }

@@ -209,6 +209,14 @@ static int send_ended(Query *q, Manager *m, Refusal **reterr_refusal) {
         return page_send(&q->page, next);
 }
 
+/* By id or by name; one that is not known may have been the node of sessions that ended. */
+static void find_node(Manager *m, Filter *f) {
+        Node *n;
+
+        if (f->node && manager_get_node(m, f->node, &n, NULL) >= 0)
+                f->node = n->id;
+}
+
 static int query_read(sd_bus_message *m, Query *q, Refusal **reterr_refusal) {
         int r;
 
@@ -253,6 +261,7 @@ int method_list_sessions(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = query_read(m, &q, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
+        find_node(f->manager, &q.filter);
         if (q.columns.private) {
                 r = authorize_private(f, m, &q, reterr);
                 if (r <= 0)

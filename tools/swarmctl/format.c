@@ -2,10 +2,12 @@
 
 #include <ctype.h>
 #include <pwd.h>
+#include <systemd/sd-bus.h>
 #include <time.h>
 
 #include "basic/string-util.h"
 #include "format.h"
+#include "swarm-orchestrator.h"
 
 usec_t format_now(void) {
         struct timespec ts;
@@ -194,9 +196,12 @@ char *format_value(Format format, const json_t *value, usec_t now) {
         }
         if (!s)
                 return NULL;
-        const char *slash = format == FORMAT_JOB ? strrchr(s, '/') : NULL;
-        if (slash)
-                memmove(s, slash + 1, strlen(slash + 1) + 1);
+        if (format == FORMAT_JOB) {
+                char *job = NULL;
+                (void) sd_bus_path_decode(s, SWARM_PATH_JOB, &job);     /* "/": there is none */
+                free(s);
+                return job ?: strdup("-");
+        }
         format_make_printable(s);
         if (*s)
                 return s;
