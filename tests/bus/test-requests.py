@@ -188,6 +188,20 @@ class Life(BusTest):
         self.alice.wait_job(self.alice.verb('Restore', 'options', generation=V('t', 1)))
         self.assertEqual(self.rig.fake(op='read', session=self.id('options'))['value'], 41)
 
+    def test_older_generation_only_when_asked_for(self):
+        self.alice.run('older')
+        for value in (41, 42):
+            self.rig.fake(op='write', session=self.id('older'), value=value)
+            self.alice.wait_job(self.alice.verb('Snapshot', 'older'))
+        self.alice.wait_job(self.alice.verb('Hibernate', 'older'))
+        job = self.alice.verb('Restore', 'older', generation=V('t', 1))
+        self.alice.wait_job(job)
+        self.assertEqual(self.alice.get(job, JOB, 'SessionName'), 'older')
+        self.alice.wait_job(self.alice.verb('Stop', 'older', discard=V('b', True)))
+        self.assertEqual(self.alice.get(self.alice.manager('GetSession', 's', 'older'), SESSION, 'Generation'), 3)
+        self.alice.wait_job(self.alice.verb('Restore', 'older'))
+        self.assertEqual(self.rig.fake(op='read', session=self.id('older'))['value'], 42)
+
     def id(self, name):
         return self.alice.get(self.alice.manager('GetSession', 's', name), SESSION, 'Id')
 
@@ -307,6 +321,10 @@ class Lists(BusTest):
                            ({'label': V('s', 'n')}, 25), ({'label': V('s', 'nn')}, 0), ({'owner': V('u', BOB), 'label': V('s', 'n')}, 0)):
             with self.subTest(filter_=filter_):
                 self.assertEqual(len(self.alice.rows(**filter_)[0]), n)
+        nodes = {n['Name']: n['Id'] for n in self.alice.manager('ListNodes', 'a{sv}t', {}, 0)}
+        for name, id_ in nodes.items():
+            self.assertEqual(self.alice.rows(node=V('s', name)), self.alice.rows(node=V('s', id_)))
+        self.assertEqual(sum(len(self.alice.rows(node=V('s', n))[0]) for n in nodes), 26)
 
 
 class MoreLists(BusTest):
