@@ -168,6 +168,7 @@ int backends_reload(Backends *b, const Config *c) {
                         r = agent_set_registry(b->agent, &registry);
         }
         if (r >= 0 && b->swarm) {
+                swarm_provider_set_initialize(b->swarm, c->initialize_swarm);
                 r = read_pull_credential(c, &pull);
                 if (r >= 0)
                         r = swarm_provider_set_pull_credential(b->swarm, pull.registry, pull.username, pull.password);

@@ -172,6 +172,7 @@ typedef enum ProviderCapability {
         PROVIDER_CAN_CAPTURE = 1 << 0,
         PROVIDER_CAN_CLONE = 1 << 1,    /* can start a session from another one's generation */
         PROVIDER_CAN_SIGNAL = 1 << 2,
+        PROVIDER_NEEDS_REGISTRY = 1 << 3, /* without [Registry] URL= nothing can be saved */
 } ProviderCapability;
 
 typedef struct ProviderVTable {

@@ -232,7 +232,7 @@ static int swarm_start(Provider *p, const ProviderObserver *observer) {
 
 static const ProviderVTable swarm_vtable = {
         .name = "swarm",
-        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL,
+        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL | PROVIDER_NEEDS_REGISTRY,
         .free = swarm_free,
         .start = swarm_start,
         .resolve_image = swarm_resolve_image,
@@ -268,6 +268,10 @@ static int swarm_configure(Swarm *s, const SwarmConfig *config) {
             (r = free_and_strdup(&s->log_driver, config->log_driver)) < 0)
                 return r;
         return swarm_provider_set_pull_credential(&s->provider, config->registry, config->pull_username, config->pull_password);
+}
+
+void swarm_provider_set_initialize(Provider *p, bool initialize) {
+        swarm_of(p)->initialize = initialize;
 }
 
 int swarm_provider_set_pull_credential(Provider *p, const char *registry, const char *username, const char *password) {

@@ -30,5 +30,7 @@ typedef struct SwarmConfig {
 
 /* `http` is borrowed. Strings are copied. -EINVAL: subnet. */
 int swarm_provider_new(sd_event *event, Http *http, const SwarmConfig *config, Provider **ret);
+/* For Reload: takes effect when the Engine is asked the next time whether it has a Swarm. */
+void swarm_provider_set_initialize(Provider *p, bool initialize);
 /* For Reload: takes effect for services that are made or updated from now on. */
 int swarm_provider_set_pull_credential(Provider *p, const char *registry, const char *username, const char *password);

@@ -209,6 +209,25 @@ static void test_wrong_state(void **state) {
         assert_int_equal(s->state, SESSION_HIBERNATED);
 }
 
+/* Refused before anything is stopped; what saves nothing goes on. */
+static void test_no_registry(void **state) {
+        static const JobType saving[] = { JOB_HIBERNATE, JOB_SNAPSHOT, JOB_STOP, JOB_RESTART };
+        Fixture *f = *state;
+        Session *s = create_running(f, "unsaved");
+        const ProviderVTable *vtable = f->p->vtable;
+        ProviderVTable strict = *vtable;
+
+        strict.capabilities |= PROVIDER_NEEDS_REGISTRY;
+        f->p->vtable = &strict;
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        f->m->config->registry_url[0] = 0;
+        for (size_t i = 0; i < ELEMENTSOF(saving); i++)
+                expect_refused(s, saving[i], NULL, REFUSAL_REGISTRY_FAILED);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        run_job(f, s, JOB_STOP, &(JobOptions) { .discard = true });
+        f->p->vtable = vtable;
+}
+
 static void test_capture_fails(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "gamma");
@@ -491,6 +510,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_story),
                 T(test_wrong_state),
+                T(test_no_registry),
                 T(test_capture_fails),
                 T(test_cancel),
                 T(test_exit_is_saved),
