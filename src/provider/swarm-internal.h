@@ -47,6 +47,7 @@ typedef struct SwarmSession {
         bool frozen, container_gone, container_listed;  /* known of this node's containers only */
         char *health;
 
+        usec_t absent_since_usec, absent_seen_usec;     /* of answers without its task */
         usec_t waiting_since_usec;      /* CLOCK_BOOTTIME: in its present task state; 0 = at rest or running */
         usec_t hot_until_usec;          /* CLOCK_BOOTTIME: polled fast until then */
         bool polled;                    /* in the round that is on */

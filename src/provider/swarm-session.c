@@ -8,6 +8,9 @@
 #define NEW_MAX_USEC (10 * USEC_PER_SEC)
 #define UNPLACED_MAX_USEC (3 * USEC_PER_SEC)
 #define ABSENT_MAX_USEC (10 * USEC_PER_SEC)
+/* An Engine that is about to stop lists no tasks for a moment, and what is called gone is laid to rest, files and all. */
+#define GONE_MIN_USEC (3 * USEC_PER_SEC)
+#define GONE_GAP_USEC (2 * USEC_PER_SEC)
 #define TRANSITION_HOT_USEC (20 * USEC_PER_SEC)
 
 SwarmSession *swarm_session_find(Swarm *s, const char *session) {
@@ -176,9 +179,23 @@ static usec_t waited(const SwarmSession *ss) {
         return ss->waiting_since_usec > 0 ? swarm_now() - ss->waiting_since_usec : 0;
 }
 
+/* Its task was there, and one answer after the other says that it is not any more. */
+static bool is_surely_absent(SwarmSession *ss) {
+        usec_t now = swarm_now();
+
+        if (now - ss->absent_seen_usec > GONE_GAP_USEC)
+                ss->absent_since_usec = now;
+        ss->absent_seen_usec = now;
+        return now - ss->absent_since_usec >= GONE_MIN_USEC;
+}
+
 static void set_no_task(SwarmSession *ss) {
         bool absent;
 
+        if (ss->task_seen && ss->task != TASK_GONE && !is_surely_absent(ss)) {
+                swarm_session_heat(ss, GONE_MIN_USEC + USEC_PER_SEC);
+                return;
+        }
         /* Swarm takes a moment to make the first one. */
         if (ss->task_seen)
                 absent = true;

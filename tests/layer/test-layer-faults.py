@@ -122,25 +122,29 @@ class FaultTest(unittest.TestCase):
     def test_endless_errors(self):
         """Whoever goes on answering an error for ever is not heard to the end: the container is frozen meanwhile."""
         for command, piece, pause in (("PATCH", b"x" * 100, 0.05), ("GET", b"x" * 65536, 0)):
-            ended = threading.Event()
+            begun, left, over = [], [], threading.Event()
 
             def fault(h):
                 if h.command != command or (command == "GET" and "/blobs/" not in h.path):
                     return False
+                begun.append(h.path)
                 h.send_response(500)
                 h.end_headers()
                 try:
-                    while not ended.wait(pause):
+                    while not over.wait(pause):
                         h.wfile.write(piece)
                 except OSError:
-                    ended.set()
+                    left.append(h.path)
                 h.cut()
                 return True
             child = self.push(fault)
-            gave_up = ended.is_set()
-            ended.set()
+            for _ in range(200):
+                if len(left) == len(begun):
+                    break
+                time.sleep(0.05)
+            over.set()
             self.refused(child, "500")
-            self.assertTrue(gave_up, command)
+            self.assertEqual(left, begun, command)
 
     def test_server_error_passes(self):
         state = {"left": 2}
