@@ -192,6 +192,22 @@ static int connect_bus(Service *s) {
         return r < 0 ? log_error_errno(r, "Cannot use the system bus: %m") : 0;
 }
 
+/* What to do about a state file that cannot be used. It is never touched by itself. */
+static const char *state_remedy(int r) {
+        switch (r) {
+        case -EBADMSG:
+                return "It is damaged. Move it and the -wal file beside it away and start again: what the Swarm knows of the sessions is read from there";
+        case -EPROTO:
+                return "A newer version has written it. Install that one, or go back to a copy from before";
+        case -EBUSY:
+                return "Another process has it open: only one orchestrator can use it";
+        case -ENOSPC:
+                return "Make room on that disk";
+        default:
+                return "Check that directory and its disk";
+        }
+}
+
 static int create_manager(Service *s) {
         _cleanup_(config_freep) Config *c = NULL;
         _cleanup_(template_table_freep) TemplateTable *t = NULL;
@@ -208,10 +224,10 @@ static int create_manager(Service *s) {
                 return log_error_errno(r, "Cannot read the configuration: %m");
         r = store_open(path, &store);
         if (r < 0)
-                return log_error_errno(r, "Cannot open the state in %s: %m", path);
+                return log_error_errno(r, "Cannot open the state in %s: %m. %s.", path, state_remedy(r));
         r = manager_new(s->event, c, t, store, &s->manager);
         if (r < 0)
-                return log_error_errno(r, "Cannot load the state of %s: %m", path);
+                return log_error_errno(r, "Cannot load the state of %s: %m. %s.", path, state_remedy(r));
         TAKE_PTR(c);
         TAKE_PTR(t);
         TAKE_PTR(store);
