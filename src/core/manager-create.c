@@ -9,6 +9,7 @@
 #include "core/identifier.h"
 #include "core/operation.h"
 #include "core/session-object.h"
+#include "oci/reference.h"
 
 #define CPUS_MIN 0.1
 #define CPUS_MAX 16.0
@@ -42,6 +43,13 @@ static int check_label(const char *label, Refusal **reterr) {
         return key ? label_check(key, equals + 1, reterr) : -ENOMEM;
 }
 
+/* Whether a registry has it is seen by the job. */
+static int check_image(const char *image, Refusal **reterr) {
+        _cleanup_image_reference_ ImageReference reference = {};
+
+        return image_reference_parse(image, &reference, reterr);
+}
+
 static int check_parameters(const SessionParameters *p, Refusal **reterr) {
         int r = 0;
 
@@ -51,6 +59,11 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
                               "end with \"-\". Leave it empty to have one made.");
         if (p->image && (isempty(p->image) || strlen(p->image) > IMAGE_LENGTH_MAX || !utf8_is_valid(p->image)))
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "The image reference is empty, longer than %d bytes or not valid UTF-8.", IMAGE_LENGTH_MAX);
+        if (p->image) {
+                r = check_image(p->image, reterr);
+                if (r < 0)
+                        return r;
+        }
         if (!p->image && !p->template_name && !p->from)
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Neither a template nor an image is given. Add the option \"template\" (see ListTemplates) or \"image\".");
         if (p->from && p->image)

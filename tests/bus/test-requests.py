@@ -61,6 +61,7 @@ class Arguments(BusTest):
         self.assertEqual(e.exception.name, INVALID)
 
     def test_sizes(self):
+        self.refused(INVALID, 'image name "foo bar" is not valid', self.alice.create, 'n', image=V('s', 'foo bar'))
         self.refused(INVALID, 'string of 70000 bytes; the limit is 65536', self.alice.create, 'n', image=V('s', 'x' * 70000))
         self.refused(INVALID, 'more than 4096 entries', self.alice.create, 'n', command=V('as', ['x'] * 4097))
         self.refused(INVALID, 'more than 512 KiB', self.alice.create, 'n', command=V('as', ['x' * 60000] * 10))
