@@ -7,8 +7,8 @@
  *
  * What it froze is noted in <runtime>/frozen/<container> before it freezes, and the note goes when it is thawed: so
  * agent_thaw_all() can free what a dead daemon left, and leaves alone what somebody else paused. When it is killed the
- * note says so until the container is gone (agent_forget(), agent_thaw_all()): the witness goes on to hold for a
- * container that was killed while it was frozen, so that a kill can be followed up after a crash.
+ * note says so until the container is gone (agent_forget(), agent_thaw_all()): the witness goes on to hold for that run
+ * of the container, which was killed while it was frozen, so that a kill can be followed up after a crash.
  *
  * At most two captures at a time, one per container, the others wait in stage "waiting"; at most four requests to
  * registries for resolve and delete. Every step has a deadline; they stand in agent-internal.h. */
@@ -47,7 +47,8 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
 int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Only thaws what carries a note of ours; not frozen is success. */
 int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);
-/* The files are proven: checks the witness, then SIGKILL; done when the container is not running any more. An exited
+/* The files are proven: checks the witness, then SIGKILL; done when the processes are dead, though the Engine may still be
+ * taking down their network. REFUSAL_FILES_CHANGED when the Engine's events show anything else before that kill. An exited
  * container whose witness holds, and one that is not there, is success without a signal. What is dead is removed after
  * a while, unless Swarm has. */
 int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
