@@ -45,14 +45,13 @@ static void recover(Session *s, JobType type, const operation_step *steps, Snaps
                 log_error_errno(r, "Session %s: what a crash left could not be taken up: %m", s->name);
 }
 
-/* A generation that was proven, but whose container ran on, holds old files: it is not kept. */
-static void drop_proven(Session *s) {
+/* A generation that was proven, but whose container ran on, is what a snapshot is: not the last files, but all there is if
+ * the container goes. */
+static void keep_proven(Session *s) {
         Snapshot *proven = find_proven(s);
 
-        if (!proven)
-                return;
-        proven->record.phase = SNAPSHOT_INTENT;
-        snapshot_mark_dirty(s, proven);
+        if (proven)
+                session_keep_snapshot(s, proven);
 }
 
 /* A start that a crash cut off: which files it began from stands at the provider. */
@@ -107,7 +106,7 @@ static void set_exited(Session *s) {
         _cleanup_free_ char *detail = strformat("The main process ended with exit code %i; its files are being saved.", s->exit_code);
 
         adopt_generation(s);
-        drop_proven(s);
+        keep_proven(s);
         s->exited_while_away = s->exited_while_away || s->state == SESSION_LOST;
         s->stop_reason = STOP_REASON_EXITED;
         s->failures = 0;
@@ -133,13 +132,13 @@ static void save_exited(Session *s) {
 }
 
 static void set_removed(Session *s) {
+        keep_proven(s);
         bool has_files = session_find_snapshot(s, s->generation) != NULL;
         _cleanup_free_ char *detail = has_files ?
                 strformat("Its container was removed from outside; generation %" PRIu64 " is the newest that was saved. Start it to go on from there.", s->generation) :
                 strdup("Its container was removed from outside, and no generation of its files was saved. Start it to begin anew from its image.");
 
         log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
-        drop_proven(s);
         s->wanted = false;
         s->stop_reason = STOP_REASON_ERROR;
         session_set_state(s, has_files && session_state_may_follow(s->state, SESSION_STOPPED) ? SESSION_STOPPED : SESSION_FAILED, detail);
@@ -156,7 +155,7 @@ static void set_lost(Session *s) {
 
 static void set_running(Session *s) {
         adopt_generation(s);
-        drop_proven(s);
+        keep_proven(s);
         s->wanted = true;
         s->stop_reason = STOP_REASON_NONE;
         session_set_state(s, SESSION_RUNNING, NULL);

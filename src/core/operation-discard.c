@@ -61,7 +61,7 @@ static void step_save_discarded(Operation *o) {
         s->stop_reason = STOP_REASON_MANUAL;
         session_set_state(s, SESSION_STOPPED, NULL);
         log_event(LOG_NOTICE, MESSAGE_SESSION_STOPPED, SESSION_FIELDS(s, o->job),
-                  "Session %s: stopped, what was written since generation %" PRIu64 " was discarded as asked.", s->name, s->generation);
+                  "Session %s: stopped, what was not saved was discarded as asked. It goes on from generation %" PRIu64 ".", s->name, s->generation);
         operation_commit_surely(o);
 }
 

@@ -203,18 +203,9 @@ static void step_save_proven(Operation *o) {
         operation_commit_then_next(o);
 }
 
-static void keep_snapshot(Operation *o) {
-        Session *s = o->session;
-
-        o->snapshot->record.phase = SNAPSHOT_KEPT;
-        snapshot_mark_dirty(s, o->snapshot);
-        s->generation = o->snapshot->record.generation;
-        session_changed(s, CHANGE_GENERATION);
-}
-
 /* What was proven is a copy of the files as they were at the freeze, and all there is if the container goes meanwhile. */
 static void undo_rest(Operation *o) {
-        keep_snapshot(o);
+        session_keep_snapshot(o->session, o->snapshot);
         o->snapshot = NULL;
         operation_undo_save(o);
 }
@@ -263,7 +254,7 @@ static void step_save_rested(Operation *o) {
 
         crash_point(CRASH_CAPTURE_RESTED);
         o->undo = NULL;
-        keep_snapshot(o);
+        session_keep_snapshot(s, o->snapshot);
         s->failures = 0;
         s->stopped_usec = core_now();
         if (s->stop_reason == STOP_REASON_NONE)
@@ -276,8 +267,7 @@ static void step_save_kept(Operation *o) {
         crash_point(CRASH_CAPTURE_RECORD_SAVED);
         o->undo = NULL;
         o->cancelable = false;
-        keep_snapshot(o);
-        session_mark_dirty(o->session);
+        session_keep_snapshot(o->session, o->snapshot);
         operation_commit_surely(o);
 }
 

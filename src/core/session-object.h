@@ -48,6 +48,8 @@ void session_start_next_job(Session *s);
 char *registry_reference(const Config *c, const char *repository, const char *tag);
 /* More generations than GenerationsMax=: the oldest that nothing needs is marked to go. */
 void session_limit_generations(Session *s);
+/* A proven one becomes the newest generation. */
+void session_keep_snapshot(Session *s, Snapshot *snapshot);
 /* Generations that are marked to go, or whose push was cut off, and that no operation works on: deletes one. */
 void session_collect_garbage(Session *s);
 

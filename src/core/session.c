@@ -108,6 +108,14 @@ const char *session_current_image(const Session *s) {
         return snapshot ? snapshot->record.image : s->base_image;
 }
 
+void session_keep_snapshot(Session *s, Snapshot *snapshot) {
+        snapshot->record.phase = SNAPSHOT_KEPT;
+        snapshot_mark_dirty(s, snapshot);
+        s->generation = snapshot->record.generation;
+        session_changed(s, CHANGE_GENERATION);
+        session_mark_dirty(s);
+}
+
 int session_add_snapshot(Session *s, const SnapshotRecord *r) {
         Snapshot *snapshot = calloc(1, sizeof(*snapshot));
         if (!snapshot)

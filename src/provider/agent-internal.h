@@ -128,8 +128,9 @@ char *witness_exited(const char *container, const char *started_at, const char *
 /* A note says that this run of it was killed by us while it was frozen: no code of it ran between the freeze and its end.
  * The Engine may take a moment longer to see that it does not run any more. */
 bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *facts);
-/* 0, -EBADRQC with FILES_CHANGED, or that the witness is no witness (INVALID_ARGUMENT). */
+/* -EBADRQC with FILES_CHANGED. `how` completes "Container … after its files were saved". */
 int witness_refuse_changed(const char *container, const char *how, Refusal **reterr_refusal);
+/* 0, -EBADRQC with FILES_CHANGED, or that the witness is no witness (INVALID_ARGUMENT). */
 int witness_check(Agent *a, const char *witness, const ContainerFacts *facts, Refusal **reterr_refusal);
 
 /* ---- agent-notes.c: what we froze, one file a container */

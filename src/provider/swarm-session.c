@@ -248,6 +248,7 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
                 ss->container_gone = false;
         }
         ss->task_seen = true;
+        ss->absent_seen_usec = 0;
         ss->task_state = t->state;
         ss->task_created_usec = t->created_usec;
         (void) free_and_strdup(&ss->task_id, t->id);
