@@ -330,6 +330,19 @@ class Following(Base):
         self.ctl('wait', str(jobs[0]['Id']))
         self.assertEqual(self.json('jobs', str(jobs[0]['Id']))['State'], 'done')
 
+    def test_unknown_numbers(self):
+        """Null in every verb's JSON, where the bus has -1."""
+        self.session('vague')
+        self.slow(capture=30000000)
+        job = self.json('hibernate', 'vague', '--no-block')[0]
+        wait(lambda: self.json('jobs', str(job['Id']))['State'] == 'running', 'the capture')
+        self.assertEqual(self.root.get(self.root.manager('GetJob', 't', job['Id']), JOB, 'BytesTotal'), -1)
+        for found in (job, self.json('jobs', str(job['Id'])), self.json('jobs', '--session=vague')[0]):
+            self.assertIsNone(found['BytesTotal'])
+            self.assertIsNone(found['Progress'])
+        self.assertNotRegex(self.ctl('jobs', str(job['Id']))[0], ': -1')
+        self.ctl('cancel', str(job['Id']))
+
     def test_cancel(self):
         self.session('stay')
         self.slow(capture=30000000)

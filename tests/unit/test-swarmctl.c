@@ -298,15 +298,16 @@ static void test_read_values(void **state) {
         _cleanup_free_ char *text = NULL;
 
         new_message(&bus, &m);
-        assert_true(sd_bus_message_append(m, "a{sv}", 8, "S", "s", "x", "T", "t", UINT64_MAX, "X", "x", INT64_C(-1), "B", "b", 1,
+        assert_true(sd_bus_message_append(m, "a{sv}", 12, "S", "s", "x", "T", "t", UINT64_MAX, "X", "x", INT64_C(-1), "B", "b", 1,
                                           "D", "d", 0.5, "As", "as", 2, "a", "b", "Map", "a{ss}", 1, "k", "v",
-                                          "Rows", "aa{sv}", 2, 1, "N", "u", 7, 0) >= 0);
+                                          "Rows", "aa{sv}", 2, 1, "N", "u", 7, 0, "P", "d", -1.0, "U", "u", UINT32_MAX,
+                                          "Y", "x", INT64_C(1) << 40, "Z", "x", INT64_C(0)) >= 0);
         assert_true(sd_bus_message_seal(m, 1, 0) >= 0);
         assert_true(sd_bus_message_rewind(m, true) >= 0);
         assert_int_equal(value_read(m, &v), 0);
         text = json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS);
-        assert_string_equal(text, "{\"As\":[\"a\",\"b\"],\"B\":true,\"D\":0.5,\"Map\":{\"k\":\"v\"},\"Rows\":[{\"N\":7},{}],"
-                                  "\"S\":\"x\",\"T\":null,\"X\":-1}");
+        assert_string_equal(text, "{\"As\":[\"a\",\"b\"],\"B\":true,\"D\":0.5,\"Map\":{\"k\":\"v\"},\"P\":null,\"Rows\":[{\"N\":7},{}],"
+                                  "\"S\":\"x\",\"T\":null,\"U\":null,\"X\":null,\"Y\":1099511627776,\"Z\":0}");
         json_t *none = NULL;
         assert_int_equal(value_read(m, &none), -EBADMSG);
         assert_null(none);

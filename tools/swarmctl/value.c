@@ -38,16 +38,16 @@ static int read_basic(sd_bus_message *m, char type, json_t **ret) {
                 *ret = json_integer(v.i);
                 break;
         case SD_BUS_TYPE_UINT32:
-                *ret = json_integer(v.u);
+                *ret = v.u != UINT32_MAX ? json_integer(v.u) : json_null();
                 break;
         case SD_BUS_TYPE_INT64:
-                *ret = json_integer(v.x);
+                *ret = v.x >= 0 ? json_integer(v.x) : json_null();
                 break;
         case SD_BUS_TYPE_UINT64:
                 *ret = v.t <= INT64_MAX ? json_integer((json_int_t) v.t) : json_null();
                 break;
         case SD_BUS_TYPE_DOUBLE:
-                *ret = json_real(v.d);
+                *ret = v.d >= 0 ? json_real(v.d) : NULL;        /* no JSON for what is not finite either */
                 if (!*ret)
                         *ret = json_null();
                 break;

@@ -11,7 +11,8 @@
 #define _cleanup_json_ _cleanup_(json_decrefp)
 
 /* Reads the next complete value. Dictionaries become objects, arrays and structs arrays, variants what they hold.
- * UINT64_MAX ("infinity", "unknown") and numbers that JSON does not have become null. -EBADMSG, -ENOMEM. */
+ * Null is what stands for no number: UINT64_MAX ("infinity"), the uid UINT32_MAX ("nobody"), what is below zero where
+ * numbers may have a sign ("unknown"), and numbers that JSON does not have. -EBADMSG, -ENOMEM. */
 int value_read(sd_bus_message *m, json_t **ret);
 
 /* Members of an object; NULL or the default where the member is absent or of another type. */
