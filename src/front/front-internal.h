@@ -74,6 +74,14 @@ void front_call_done(void *userdata, int r, const Refusal *refusal);
 /* The session a message is about: named by its first argument on the manager, by the path otherwise. */
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal);
 
+/* filter-names.c: names in the filter of a list; NULL where there is none. A node may be named by its name, and is named by
+ * its id afterwards. NO_SUCH_… for one that is not known and that no session has, be it one that has ended. */
+typedef struct FilterNames {
+        const char *template_name, *provider, *node;
+} FilterNames;
+int front_check_names(Front *f, FilterNames *names, Refusal **reterr_refusal);
+int front_refuse_provider(Front *f, const char *name, Refusal **reterr_refusal);
+
 /* Pages of ListSessions and ListJobs. */
 #define PAGE_BYTES_MAX (1 * MIB)
 typedef struct Page {

@@ -203,6 +203,11 @@ typedef struct JobMatch {
 static int job_match_prepare(Front *f, const JobFilter *filter, uint64_t seen, JobMatch *ret, Refusal **reterr_refusal) {
         const Session *s = filter->session ? manager_find_session(f->manager, filter->session) : NULL;
 
+        /* Jobs outlive their session, whose name may be another's by then: they are found by its id. */
+        if (filter->session && !s && !session_id_is_valid(filter->session))
+                return refuse(reterr_refusal, REFUSAL_NO_SUCH_SESSION,
+                              "There is no session \"%.64s\". The jobs of one that has ended are found by its id, which 'swarmctl list --ended' (ListSessions) shows.",
+                              filter->session);
         *ret = (JobMatch) { .filter = filter, .seen = seen, .session_id = s ? s->id : filter->session, .before = UINT64_MAX };
         if (filter->state && (ret->state = job_state_from_string(filter->state)) < 0)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,

@@ -209,12 +209,13 @@ static int send_ended(Query *q, Manager *m, Refusal **reterr_refusal) {
         return page_send(&q->page, next);
 }
 
-/* By id or by name; one that is not known may have been the node of sessions that ended. */
-static void find_node(Manager *m, Filter *f) {
-        Node *n;
+static int check_names(Front *f, Filter *filter, Refusal **reterr_refusal) {
+        FilterNames names = { .template_name = filter->template_name, .provider = filter->provider, .node = filter->node };
+        int r;
 
-        if (f->node && manager_get_node(m, f->node, &n, NULL) >= 0)
-                f->node = n->id;
+        r = front_check_names(f, &names, reterr_refusal);
+        filter->node = names.node;
+        return r;
 }
 
 static int query_read(sd_bus_message *m, Query *q, Refusal **reterr_refusal) {
@@ -259,9 +260,10 @@ int method_list_sessions(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         int r;
 
         r = query_read(m, &q, &refusal);
+        if (r >= 0)
+                r = check_names(f, &q.filter, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
-        find_node(f->manager, &q.filter);
         if (q.columns.private) {
                 r = authorize_private(f, m, &q, reterr);
                 if (r <= 0)

@@ -64,6 +64,15 @@ static const BusOption filter_options[] = {
         BUS_OPTION("state", "s", NodeFilter, state),
 };
 
+static int filter_check(Front *f, const NodeFilter *filter, Refusal **reterr_refusal) {
+        if (filter->provider && !manager_find_provider(f->manager, filter->provider))
+                return front_refuse_provider(f, filter->provider, reterr_refusal);
+        if (filter->state && !STR_IN_SET(filter->state, "ready", "down", "unknown", "disconnected"))
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
+                              "\"%.64s\" is not a state of a node. Known are: ready, down, unknown, disconnected.", filter->state);
+        return 0;
+}
+
 int method_list_nodes(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
@@ -74,6 +83,8 @@ int method_list_nodes(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = bus_options_read(m, "ListNodes", filter_options, ELEMENTSOF(filter_options), &filter, NULL, &refusal);
         if (r >= 0)
                 r = bus_flags_read(m, "ListNodes", SWARM_FLAGS_NONE, NULL, &refusal);
+        if (r >= 0)
+                r = filter_check(f, &filter, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         r = bus_reply_new(m, &reply, "");

@@ -154,7 +154,8 @@ class Arguments(BusTest):
         self.assertEqual(sorted(n['Id'] for n in nodes), ['fake-1', 'fake-2'])
         self.assertEqual(nodes[0], self.alice.get_all(f'{PATH}/node/fake_2d1', NAME + '.Node'))
         self.assertEqual(self.alice.manager('ListNodes', 'a{sv}t', {'state': V('s', 'down')}, 0), [])
-        self.assertEqual(self.alice.manager('ListNodes', 'a{sv}t', {'provider': V('s', 'fly')}, 0), [])
+        self.refused('NoSuchProvider', 'no provider "fly". Known are: fake', self.alice.manager, 'ListNodes', 'a{sv}t', {'provider': V('s', 'fly')}, 0)
+        self.refused(INVALID, '"up" is not a state of a node', self.alice.manager, 'ListNodes', 'a{sv}t', {'state': V('s', 'up')}, 0)
         self.assertEqual(self.alice.manager('ListProviders', 'a{sv}t', {}, 0), [self.alice.get_all(f'{PATH}/provider/fake', NAME + '.Provider')])
 
 
@@ -318,14 +319,42 @@ class Lists(BusTest):
     def test_filters(self):
         for filter_, n in (({'state': V('s', 'running')}, 26), ({'state': V('s', 'lost')}, 0), ({'owner': V('u', BOB)}, 1),
                            ({'organization': V('s', 'default')}, 26), ({'organization': V('s', 'x')}, 0), ({'provider': V('s', 'fake')}, 26),
-                           ({'template': V('s', 'x')}, 0), ({'node': V('s', 'nowhere')}, 0), ({'label': V('s', 'n=many-07')}, 1),
+                           ({'label': V('s', 'n=many-07')}, 1),
                            ({'label': V('s', 'n')}, 25), ({'label': V('s', 'nn')}, 0), ({'owner': V('u', BOB), 'label': V('s', 'n')}, 0)):
             with self.subTest(filter_=filter_):
                 self.assertEqual(len(self.alice.rows(**filter_)[0]), n)
+        for error, what, key in (('NoSuchTemplate', 'template "x".* No template is configured', 'template'), ('NoSuchProvider', 'provider "x". Known are: fake', 'provider'),
+                                 ('NoSuchNode', 'node "x".* Known are: [a-z]+-., [a-z]+-.', 'node')):
+            self.refused(error, what, self.alice.rows, **{key: V('s', 'x')})
+            self.refused(error, what, self.alice.rows, **{key: V('s', 'x')}, ended=V('b', True))
         nodes = {n['Name']: n['Id'] for n in self.alice.manager('ListNodes', 'a{sv}t', {}, 0)}
         for name, id_ in nodes.items():
             self.assertEqual(self.alice.rows(node=V('s', name)), self.alice.rows(node=V('s', id_)))
         self.assertEqual(sum(len(self.alice.rows(node=V('s', n))[0]) for n in nodes), 26)
+
+
+class RemovedTemplates(BusTest):
+    templates = 'templates:\n  old: {image: example/old}\n'
+
+    def test_sessions_stay_listed(self):
+        old, template = {'template': V('s', 'old')}, self.rig.dir / 'config/templates.d/test.yaml'
+        for name in ('lives', 'ends'):
+            self.alice.wait_job(self.alice.manager('CreateSession', 'sa{sv}t', name, old, 0)[1])
+        self.alice.wait_job(self.alice.verb('Destroy', 'ends'))
+        template.write_text(''.join(f'{"" if i else "templates:"}\n  t{i:02}: {{image: example/new}}' for i in range(12)))
+        self.root.manager('Reload')
+        self.refused('NoSuchTemplate', 'Known are: t00, .*, t09, …', self.alice.rows, template=V('s', 'odl'))
+        self.assertEqual(self.alice.rows(template=V('s', 't01'))[0], [])
+        for ended, name in ((False, 'lives'), (True, 'ends')):
+            self.assertEqual([r['Name'] for r in self.alice.rows(**old, ended=V('b', ended))[0]], [name])
+        self.alice.wait_job(self.alice.verb('Destroy', 'lives'))
+        self.rig.restart()
+        again = self.rig.client(ALICE)
+        self.assertEqual(again.rows(**old)[0], [])
+        self.assertEqual([r['Name'] for r in again.rows(**old, ended=V('b', True))[0]], ['lives', 'ends'])
+        jobs = lambda s: again.manager('ListJobs', 'a{sv}t', {'session': V('s', s)}, 0)[0]
+        self.refused('NoSuchSession', 'no session "lives".*by its id', jobs, 'lives')
+        self.assertEqual([j['Type'] for j in jobs(again.rows(**old, ended=V('b', True))[0][0]['Id'])], ['destroy', 'create'])
 
 
 class MoreLists(BusTest):
