@@ -41,9 +41,9 @@ static void options_done(Options *o) {
 /* Zero means "not said" to the core, so it must not come from outside. */
 static int options_check(const Options *o, uint64_t given, Refusal **reterr_refusal) {
         if ((given >> GIVEN_CPUS & 1) && !(o->cpus > 0))
-                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "CreateSession: `cpus` is %g; it must be 0.1 to 16.", o->cpus);
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--cpus (option `cpus`) is %g; it must be 0.1 to 16.", o->cpus);
         if ((given >> GIVEN_MEMORY & 1) && o->memory_bytes == 0)
-                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "CreateSession: `memory_bytes` is 0; it must be 64 MiB to 32 GiB.");
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--memory (option `memory_bytes`) is 0; it must be 64 MiB to 32 GiB.");
         return 0;
 }
 

@@ -131,7 +131,7 @@ static int read_job(Front *f, sd_bus_message *m, Job **ret, Refusal **reterr_ref
 
         if (!streq(sd_bus_message_get_path(m), SWARM_PATH)) {
                 r = find_job(f, sd_bus_message_get_path(m), ret);
-                return r < 0 ? r : r == 0 ? refuse(reterr_refusal, REFUSAL_NO_SUCH_JOB, "The job is gone.") : 0;
+                return r < 0 ? r : r == 0 ? refuse(reterr_refusal, REFUSAL_NO_SUCH_JOB, "This job ended so long ago that it was forgotten. The jobs are listed by 'swarmctl jobs --all' (ListJobs).") : 0;
         }
         r = sd_bus_message_read_basic(m, 't', &id);
         return r < 0 ? r : manager_get_job(f->manager, id, ret, reterr_refusal);
@@ -200,6 +200,19 @@ typedef struct JobMatch {
         uint64_t before;
 } JobMatch;
 
+static int refuse_type(const char *type, Refusal **reterr_refusal) {
+        _cleanup_free_ char *all = NULL;
+
+        for (JobType t = 0; t < _JOB_TYPE_MAX; t++) {
+                char *longer = strformat("%s%s%s", strempty(all), t > 0 ? ", " : "", job_type_to_string(t));
+                free(all);
+                all = longer;
+                if (!all)
+                        return -ENOMEM;
+        }
+        return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "\"%.64s\" is not a type of a job. Known are: %s.", type, all);
+}
+
 static int job_match_prepare(Front *f, const JobFilter *filter, uint64_t seen, JobMatch *ret, Refusal **reterr_refusal) {
         const Session *s = filter->session ? manager_find_session(f->manager, filter->session) : NULL;
 
@@ -211,10 +224,10 @@ static int job_match_prepare(Front *f, const JobFilter *filter, uint64_t seen, J
         *ret = (JobMatch) { .filter = filter, .seen = seen, .session_id = s ? s->id : filter->session, .before = UINT64_MAX };
         if (filter->state && (ret->state = job_state_from_string(filter->state)) < 0)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
-                              "ListJobs: \"%.64s\" is not a state of a job. Known are: queued, running, done, failed, canceled, interrupted.",
+                              "\"%.64s\" is not a state of a job. Known are: queued, running, done, failed, canceled, interrupted.",
                               filter->state);
         if (filter->type && (ret->type = job_type_from_string(filter->type)) < 0)
-                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "ListJobs: \"%.64s\" is not a type of a job.", filter->type);
+                return refuse_type(filter->type, reterr_refusal);
         if (!isempty(filter->after) && parse_u64(filter->after, &ret->before) < 0)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "ListJobs: \"%.64s\" is not the `next` of an earlier page.", filter->after);
         return 0;

@@ -70,14 +70,14 @@ static int columns_read(Columns *c, const Filter *filter, Refusal **reterr_refus
 
                 if (!f || !(f->flags & (FIELD_PUBLIC | FIELD_PRIVATE)))
                         return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
-                                      "ListSessions: there is no field \"%.64s\". Fields are the properties of a session, Path, Labels, Command, Environment, Routes, BaseImage, and for ended ones EndedUSec, EndReason, EndedBy.",
+                                      "Sessions have no field \"%.64s\". Fields are the properties that 'swarmctl show' (GetAll) prints, Path, Labels, Command, Environment, Routes, BaseImage, and for ended ones EndedUSec, EndReason, EndedBy.",
                                       *name);
                 if ((f->flags & FIELD_ENDED) && !filter->ended)
                         return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
-                                      "ListSessions: only ended sessions have the field \"%s\"; set `ended`.", *name);
+                                      "Only ended sessions have the field \"%s\"; ask for those, with --ended (option `ended`).", *name);
                 for (size_t i = 0; i < c->n; i++)
                         if (c->v[i] == f)
-                                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "ListSessions: field \"%s\" is given twice.", *name);
+                                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "The field \"%s\" is given twice; leave one out.", *name);
                 columns_add(c, f);
         }
         return 0;
@@ -229,7 +229,7 @@ static int query_read(sd_bus_message *m, Query *q, Refusal **reterr_refusal) {
                 return r;
         if (q->filter.state && (q->state = session_state_from_string(q->filter.state)) < 0)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
-                              "ListSessions: \"%.64s\" is not a state. Known are: new, placing, starting, running, stopping, stopped, hibernating, hibernated, resuming, exited, failed, lost, destroying, gone.",
+                              "\"%.64s\" is not a state of a session. Known are: new, placing, starting, running, stopping, stopped, hibernating, hibernated, resuming, exited, failed, lost, destroying, gone.",
                               q->filter.state);
         r = columns_read(&q->columns, &q->filter, reterr_refusal);
         if (r < 0)

@@ -116,7 +116,7 @@ int method_session_delete_snapshot(sd_bus_message *m, void *userdata, sd_bus_err
         if (r >= 0)
                 r = bus_no_options_read(m, "DeleteSnapshot", &refusal);
         if (r >= 0 && options.generation == 0)
-                r = refuse(&refusal, REFUSAL_INVALID_ARGUMENT, "DeleteSnapshot: generation 0 is the base image; generations begin with 1.");
+                r = refuse(&refusal, REFUSAL_INVALID_ARGUMENT, "Generation 0 is the base image, which cannot be deleted; generations begin with 1.");
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         return request_job(f, m, uid, s, "delete-snapshot", JOB_DELETE_SNAPSHOT, &options, reterr);
@@ -169,9 +169,9 @@ static int read_kill(sd_bus_message *m, int *ret_signal, Refusal **refusal) {
         if (r < 0)
                 return r;
         if (!streq(who, "main"))
-                return refuse(refusal, REFUSAL_INVALID_ARGUMENT, "Kill: \"%.64s\" cannot be signalled; only \"main\", the main process, can.", who);
+                return refuse(refusal, REFUSAL_INVALID_ARGUMENT, "\"%.64s\" cannot be signalled; only \"main\", the main process, can.", who);
         if (*ret_signal < 1 || *ret_signal > SIGRTMAX)
-                return refuse(refusal, REFUSAL_INVALID_ARGUMENT, "Kill: %d is not a signal; signals are 1 to %d.", *ret_signal, SIGRTMAX);
+                return refuse(refusal, REFUSAL_INVALID_ARGUMENT, "%d is not a signal; signals are 1 to %d.", *ret_signal, SIGRTMAX);
         return 0;
 }
 

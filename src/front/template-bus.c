@@ -63,8 +63,7 @@ int method_get_template(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
                 return r;
         t = template_table_find(f->manager->templates, name);
         if (!t)
-                return bus_error_setf(reterr, REFUSAL_NO_SUCH_TEMPLATE, "There is no template \"%.64s\". ListTemplates shows those that there are.",
-                                      name);
+                return bus_error_setf(reterr, REFUSAL_NO_SUCH_TEMPLATE, "There is no template \"%.64s\". 'swarmctl templates' (ListTemplates) lists those that there are.", name);
         subject.template_name = t->name;
         r = front_authorize(f, m, uid, SWARM_ACTION_VIEW, "get-template", &subject, reterr);
         if (r <= 0)

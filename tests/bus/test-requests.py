@@ -128,14 +128,14 @@ class Arguments(BusTest):
         self.refused(INVALID, 'no field "Secrets"', rows, fields=V('as', ['Secrets']))
         self.refused(INVALID, 'no field "Jobs"', rows, fields=V('as', ['Jobs']))
         self.refused(INVALID, 'field "Id" is given twice', rows, fields=V('as', ['Id', 'Id']))
-        self.refused(INVALID, 'only ended sessions.*"EndedUSec"', rows, fields=V('as', ['EndedUSec']))
+        self.refused(INVALID, 'Only ended sessions.*"EndedUSec".*--ended', rows, fields=V('as', ['EndedUSec']))
         for limit in (0, 1001):
             self.refused(INVALID, f'`limit` is {limit}; it must be 1 to 1000', rows, limit=V('u', limit))
             self.refused(INVALID, f'`limit` is {limit}', self.alice.manager, 'ListJobs', 'a{sv}t', {'limit': V('u', limit)}, 0)
         self.refused(INVALID, 'not the `next`', rows, ended=V('b', True), after=V('s', 'dev'))
         self.refused(INVALID, 'not the `next`', self.alice.manager, 'ListJobs', 'a{sv}t', {'after': V('s', 'x')}, 0)
         self.refused(INVALID, '"lost" is not a state of a job', self.alice.manager, 'ListJobs', 'a{sv}t', {'state': V('s', 'lost')}, 0)
-        self.refused(INVALID, '"fly" is not a type', self.alice.manager, 'ListJobs', 'a{sv}t', {'type': V('s', 'fly')}, 0)
+        self.refused(INVALID, '"fly" is not a type of a job. Known are: create, start, ', self.alice.manager, 'ListJobs', 'a{sv}t', {'type': V('s', 'fly')}, 0)
 
     def test_templates(self):
         listed = self.alice.manager('ListTemplates', 'a{sv}t', {}, 0)
