@@ -326,6 +326,26 @@ class Following(Base):
         self.assertEqual(self.state('later'), 'hibernated')
         self.assertEqual(self.ctl('restore', 'later', '--no-block', '-q'), ('', ''))
 
+    def test_waiting(self):
+        self.session('patient')
+        self.slow(capture=30000000)
+        _, err = self.ctl('hibernate', 'patient', '--no-block')
+        job = re.search(r'\d+', err).group()
+        started = time.monotonic()
+        self.said('wait', job, '--timeout=500ms', expect=TIMEOUT, pattern=f'^The time is over, and job {job} on patient has not ended.\n$')
+        self.assertGreater(time.monotonic() - started, 0.4)
+        self.assertLess(time.monotonic() - started, 5)
+        self.assertEqual(self.json('jobs', job)['State'], 'running')
+        # To wait without waiting: neither means anything beside the other.
+        self.said('wait', job, '--no-block', expect=USAGE, pattern="'--no-block' means nothing to 'wait'")
+        self.assertEqual(self.ctl('cancel', job, '--no-block'), ('', f'Job {job} on patient is being canceled.\n'))
+        self.said('wait', job, '--timeout=20s', expect=FAILED, pattern='cancel')
+        self.said('stop', 'patient', '--timeout=1s', expect=USAGE, pattern="'--timeout' means nothing to 'stop'")
+        done = str(self.json('snapshot', 'patient', '--no-block')[0]['Id'])
+        self.ctl('cancel', done)
+        created = str(self.json('jobs', '--session=patient', '--type=create', '--all')[0]['Id'])
+        self.assertEqual(self.ctl('wait', created, '--timeout=infinity'), ('', ''))
+
     def test_json_of_jobs(self):
         self.session('data')
         jobs = self.json('hibernate', 'data')
@@ -566,6 +586,22 @@ class Watching(Base):
         self.ctl('destroy', '-y', 'never')
         self.assertRegex(self.finish(process, WRONG_STATE)[1], 'gone')
         self.assertRegex(self.finish(self.watch('never', '--until=hibernated'), NOT_FOUND)[1], 'never')
+
+    def test_timeout_without_a_goal(self):
+        """Nothing was waited for, so nothing has failed."""
+        self.session('idle')
+        out, err = self.finish(self.watch('idle', '--timeout=500ms'), OK)
+        self.assertRegex(out, r'^\S+ idle running\n$')
+        self.assertEqual(err, '')
+        self.assertEqual(self.finish(self.watch('--timeout=500ms'), OK)[1], '')
+
+    def test_interrupted(self):
+        self.session('stopped-early')
+        for args, status in ((['--until=hibernated'], DETACHED), ([], OK)):
+            process = self.watch('stopped-early', *args)
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(self.finish(process, status)[1], '')
 
     def test_until_gone(self):
         self.session('leaving')

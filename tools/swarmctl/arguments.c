@@ -266,7 +266,7 @@ static const Option options[] = {
         { "extend", 0, "TIME", OPTIONS_TOUCH, option_time, FIELD(extend_usec), "Do not hibernate within this time" },
         { "signal", 's', "SIGNAL", OPTIONS_KILL, option_signal, FIELD(signal), "Signal to send (default: SIGTERM)" },
         { "until", 0, "STATE", OPTIONS_WATCH, option_string, FIELD(until), "End when all are in this state" },
-        { "timeout", 0, "TIME", OPTIONS_WATCH, option_time, FIELD(timeout_usec), "Give up after this time" },
+        { "timeout", 0, "TIME", OPTIONS_WATCH | OPTIONS_WAIT, option_time, FIELD(timeout_usec), "Wait no longer than this" },
 };
 
 static_assert(ELEMENTSOF(options) <= 64, "Arguments.given has a bit for each option");

@@ -28,7 +28,8 @@ typedef enum OptionGroup {
         OPTIONS_SHOW = 1 << 11,
         OPTIONS_JOBS = 1 << 12,
         OPTIONS_NODES = 1 << 13,
-        OPTIONS_COMMAND = 1 << 14,      /* no option: takes a command behind "--" */
+        OPTIONS_WAIT = 1 << 14,
+        OPTIONS_COMMAND = 1 << 15,      /* no option: takes a command behind "--" */
 } OptionGroup;
 
 typedef struct Arguments {

@@ -262,8 +262,26 @@ static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, v
         return sd_event_exit(f->event, EXIT_DETACHED);
 }
 
+/* Of `wait` only. */
+static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
+        Follow *f = userdata;
+
+        if (f->bar)
+                progress_clear();
+        for (size_t i = 0; i < f->n_jobs; i++) {
+                const FollowedJob *j = f->jobs[i];
+                if (!j->ended)
+                        (void) report(0, "The time is over, and job %" PRIu64 " on %s has not ended.", j->id, j->label);
+        }
+        return sd_event_exit(f->event, EXIT_TIMEOUT);
+}
+
 static int follow_prepare(Follow *f) {
+        usec_t timeout = f->context->args->timeout_usec;
+
         int r = sd_event_new(&f->event);
+        if (r >= 0 && timeout > 0 && timeout != USEC_INFINITY)
+                r = sd_event_add_time_relative(f->event, NULL, CLOCK_MONOTONIC, timeout, 0, on_timeout, f);
         if (r >= 0)
                 r = sd_event_add_time_relative(f->event, &f->tick, CLOCK_MONOTONIC,
                                                f->bar ? TICK_TERMINAL_USEC : TICK_USEC, 0, on_tick, f);
@@ -388,6 +406,7 @@ int follow_run(Follow *f) {
         if (a->json != JSON_OFF && f->n_jobs > 0)
                 r = print_json(f);
         for (size_t i = 0; !a->block && !a->quiet && a->json == JSON_OFF && i < f->n_jobs; i++)
-                (void) report(0, "Job %" PRIu64 " on %s is under way.", f->jobs[i]->id, f->jobs[i]->label);
+                (void) report(0, "Job %" PRIu64 " on %s is %s.", f->jobs[i]->id, f->jobs[i]->label,
+                              streq(f->wanted, "canceled") ? "being canceled" : "under way");
         return r != 0 ? r : first_failure(f);
 }

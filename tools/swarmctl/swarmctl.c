@@ -40,7 +40,7 @@ static const Verb verbs[] = {
         { NULL, "snapshots", "SESSION...", 1, WORDS_ANY, 0, verb_snapshots, "List saved generations" },
         { NULL, "delete-snapshot", "SESSION GENERATION", 2, 2, OPTIONS_JOB, verb_delete_snapshot, "Delete one generation" },
         { "Jobs", "jobs", "[JOB...]", 0, WORDS_ANY, OPTIONS_JOBS, verb_jobs, "List jobs that have not ended, or show some" },
-        { NULL, "wait", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_wait, "Follow jobs to their end" },
+        { NULL, "wait", "JOB...", 1, WORDS_ANY, OPTIONS_WAIT, verb_wait, "Follow jobs to their end" },
         { NULL, "cancel", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_cancel, "Cancel jobs and undo what they have done" },
         { "Service", "templates", "[TEMPLATE...]", 0, WORDS_ANY, 0, verb_templates, "List templates, or show some" },
         { NULL, "nodes", "", 0, 0, OPTIONS_NODES, verb_nodes, "List nodes" },

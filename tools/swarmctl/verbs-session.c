@@ -302,7 +302,11 @@ static int add_job(Context *c, Follow *f, uint64_t id) {
         if (r < 0)
                 return r;
         r = context_get_all(c, path, SWARM_INTERFACE_JOB, &properties);
-        return r != 0 ? r : follow_add(f, path, strempty(value_string(properties, "Session")));
+        if (r != 0)
+                return r;
+        /* The name goes with the session. */
+        const char *name = value_string(properties, "SessionName");
+        return follow_add(f, path, isempty(name) ? strempty(value_string(properties, "Session")) : name);
 }
 
 static int follow_jobs(Context *c, char *const *words, const char *wanted, bool cancel) {
