@@ -12,6 +12,7 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import struct
 import subprocess
 import termios
@@ -426,6 +427,35 @@ class Following(Base):
         self.assertEqual(process.returncode, FAILED, err)
         self.assertEqual(self.job_of('survivor')['State'], 'interrupted')
         self.assertRegex(err, r'^[A-Z"].*\.\n$')
+
+
+class LeftOut(Base):
+    def test_it_is_told(self):
+        """The provider in memory leaves nothing out: the record of the generation is made to say so."""
+        self.session('odd')
+        self.assertEqual(self.ctl('snapshot', 'odd', '--lossy'), ('', ''))
+        job = str(self.json('jobs', '--session=odd', '--type=snapshot', '--all')[0]['Id'])
+        self.assertEqual(self.ctl('wait', job), ('', ''))
+        self.rig.stop()
+        names = ['/run/s (socket)', *(f'/.wh.{i:02} (the name is reserved)' for i in range(12))]
+        with contextlib.closing(sqlite3.connect(self.rig.dir / 'state/orchestrator.sqlite')) as db:
+            self.assertEqual(db.execute('UPDATE snapshots SET dropped = ? WHERE job = ?', (json.dumps(names), job)).rowcount, 1)
+            db.commit()
+        self.rig.start()
+        wait(lambda: self.json('status')['Providers'][0]['Health'] == 'healthy', 'the provider')
+        out, err = self.ctl('wait', job)
+        self.assertEqual(out, '')
+        lines = err.splitlines()
+        self.assertRegex(lines[0], r'^Left out of generation 1 of odd, .* \(12\):$')
+        self.assertEqual(lines[1:11], ['  ' + n for n in names[1:11]])
+        self.assertEqual(lines[11:], ["  … and 2 more: 'swarmctl snapshots odd --json' has them under Dropped."])
+        self.assertEqual(self.ctl('wait', job, '--quiet'), ('', ''))
+        self.assertEqual(self.json('snapshots', 'odd')[0]['Dropped'], names)
+        self.assertRegex(self.ctl('snapshots', 'odd')[0], r'(?m)LEFT OUT$\n.* 13$')
+        self.assertRegex(self.ctl('snapshots', 'odd', '--full')[0], r'(?m)TAG$\n.*-g1$')
+        # To others, who may not see the generations, nothing is said.
+        self.rig.polkit.decide = lambda q: 'no' if q['action'] == 'manage' else 'yes'
+        self.assertEqual(self.ctl('wait', job, uid=BOB), ('', ''))
 
 
 class Bus(Base):

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "format.h"
+#include "left-out.h"
 #include "output.h"
 #include "progress.h"
 #include "swarmctl.h"
@@ -232,6 +233,8 @@ static void test_formats(void **state) {
         check_format(FORMAT_JOB, json_string("/"), "-");
         check_format(FORMAT_PLAIN, json_pack("[s, s]", "a", "b"), "a, b");
         check_format(FORMAT_PLAIN, json_pack("[]"), "-");
+        check_format(FORMAT_COUNT, json_pack("[s, s]", "a", "b"), "2");
+        check_format(FORMAT_COUNT, json_pack("[]"), "0");
         check_format(FORMAT_PLAIN, json_pack("{s:i, s:f}", "MemoryBytes", 1024, "CPUs", 2.0), "MemoryBytes=1.0K, CPUs=2");
 }
 
@@ -345,6 +348,44 @@ static void test_append_options(void **state) {
         arguments_done(&a);
 }
 
+/* What a function says on stderr. */
+static char *said_of(json_t *snapshot, bool sockets) {
+        char *text = calloc(1, 1 << 16);
+        int saved = dup(STDERR_FILENO), fds[2];
+
+        assert_int_equal(pipe(fds), 0);
+        assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
+        (void) close(fds[1]);
+        assert_int_equal(left_out_print(snapshot, "dev", sockets), 0);
+        assert_true(dup2(saved, STDERR_FILENO) >= 0);
+        (void) close(saved);
+        assert_true(read(fds[0], text, (1 << 16) - 1) >= 0);
+        (void) close(fds[0]);
+        json_decref(snapshot);
+        return text;
+}
+
+static void test_left_out(void **state) {
+        const char *first = "Left out of generation 3 of dev, as no layer can hold it";
+        json_t *many = json_array();
+        _cleanup_free_ char *none = said_of(json_pack("{s:i, s:[]}", "Generation", 3, "Dropped"), true),
+                *quiet = said_of(json_pack("{s:i, s:[s]}", "Generation", 3, "Dropped", "/s (socket)"), false),
+                *names = said_of(json_pack("{s:i, s:[s,s]}", "Generation", 3, "Dropped", "/s (socket)", "/n (odd\033)"), false),
+                *both = said_of(json_pack("{s:i, s:[s,s]}", "Generation", 3, "Dropped", "/s (socket)", "/n (odd)"), true),
+                *expected = strformat("%s (2):\n  /n (odd)\n  /s (socket)\n", first);
+
+        assert_string_equal(none, "");
+        assert_string_equal(quiet, "");
+        assert_string_equal(names, "Left out of generation 3 of dev, as no layer can hold it (1):\n  /n (odd?)\n");
+        assert_string_equal(both, expected);
+        for (int i = 0; i < 100; i++)
+                assert_int_equal(json_array_append_new(many, json_string(i < 50 ? "/s (socket)" : "/n (odd)")), 0);
+        _cleanup_free_ char *long_one = said_of(json_pack("{s:i, s:o}", "Generation", 3, "Dropped", many), true);
+        assert_non_null(strstr(long_one, "(at least 100):\n  /n (odd)\n"));
+        assert_null(strstr(long_one, "(socket)"));
+        assert_non_null(strstr(long_one, "\n  … and 90 more: 'swarmctl snapshots dev --json' has them under Dropped.\n"));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_words_and_command),
@@ -359,6 +400,7 @@ int main(void) {
                 cmocka_unit_test(test_exit_statuses),
                 cmocka_unit_test(test_read_values),
                 cmocka_unit_test(test_append_options),
+                cmocka_unit_test(test_left_out),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

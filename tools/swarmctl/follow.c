@@ -4,6 +4,7 @@
 #include <systemd/sd-event.h>
 
 #include "follow.h"
+#include "left-out.h"
 #include "output.h"
 #include "progress.h"
 
@@ -32,6 +33,7 @@ struct Follow {
         FollowedJob **jobs;
         size_t n_jobs;
         usec_t away_since;              /* CLOCK_MONOTONIC, 0 = it answers */
+        bool finished;                  /* all have ended */
         bool disconnected;
         bool bar;                       /* a progress line is wanted */
         int first_status;               /* of calls that failed before there was a job */
@@ -72,8 +74,7 @@ static bool all_ended(const Follow *f) {
 static void job_ended(FollowedJob *j, int status) {
         j->ended = true;
         j->status = status;
-        if (all_ended(j->follow))
-                (void) sd_event_exit(j->follow->event, 0);
+        j->follow->finished = all_ended(j->follow);
 }
 
 /* What is in the properties is the result. */
@@ -372,7 +373,13 @@ static int wait_for_all(Follow *f) {
         if (r < 0)
                 return r;
         polkit_agent_close(f->context);         /* nothing is asked any more; its messages would spoil the line */
-        r = sd_event_loop(f->event);
+        /* Not sd_event_exit() for the good end: it closes the connection, which is still needed. */
+        while (r >= 0 && !f->finished && sd_event_get_state(f->event) != SD_EVENT_FINISHED)
+                r = sd_event_run(f->event, UINT64_MAX);
+        if (r >= 0 && !f->finished)
+                (void) sd_event_get_exit_code(f->event, &r);
+        else
+                r = MIN(r, 0);
         if (f->bar)
                 progress_clear();
         return r;
@@ -401,6 +408,9 @@ int follow_run(Follow *f) {
 
         if (a->block && f->n_jobs > 0)
                 r = wait_for_all(f);
+        for (size_t i = 0; r == 0 && a->block && !a->quiet && i < f->n_jobs; i++)
+                if (f->jobs[i]->properties && f->jobs[i]->status == 0)
+                        r = left_out_report(f->context, f->jobs[i]->properties, f->jobs[i]->label);
         if (r != 0)
                 return r;
         if (a->json != JSON_OFF && f->n_jobs > 0)

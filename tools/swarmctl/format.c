@@ -192,7 +192,7 @@ char *format_value(Format format, const json_t *value, usec_t now) {
         case JSON_NULL:
                 return strdup(value && format == FORMAT_TIMESPAN ? "infinity" : "-");
         default:
-                s = format_container(value, now);
+                s = format == FORMAT_COUNT ? strformat("%zu", json_array_size(value)) : format_container(value, now);
         }
         if (!s)
                 return NULL;

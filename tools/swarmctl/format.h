@@ -16,6 +16,7 @@ typedef enum Format {
         FORMAT_USER,
         FORMAT_FRACTION,        /* 0 … 1 as per cent; negative = unknown */
         FORMAT_JOB,             /* object path of a job: its number */
+        FORMAT_COUNT,           /* how many are in a list */
 } Format;
 
 Format format_of_property(const char *name);

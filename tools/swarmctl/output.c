@@ -80,8 +80,22 @@ static void set_terminal(Table *table, const Arguments *a) {
         scols_table_set_termwidth(table, ws.ws_col);
 }
 
+/* Those that are shown; free() it, the strings are the columns'. */
+static Column *columns_shown(const Arguments *a, const Column *columns) {
+        size_t n = 0;
+
+        while (columns[n].key)
+                n++;
+        Column *shown = calloc(n + 1, sizeof(*shown)), *next = shown;
+        for (size_t i = 0; shown && i < n; i++)
+                if (a->full || !columns[i].only_full)
+                        *next++ = columns[i];
+        return shown;
+}
+
 int output_table(const Arguments *a, const json_t *rows, const Column *columns, const char *things) {
         _cleanup_(scols_unref_tablep) Table *table = NULL;
+        _cleanup_free_ Column *shown = NULL;
         size_t n = json_array_size(rows);
         usec_t now = format_now();
         int r;
@@ -89,13 +103,14 @@ int output_table(const Arguments *a, const json_t *rows, const Column *columns, 
         if (a->json != JSON_OFF)
                 return output_json(a, rows);
         table = scols_new_table();
-        if (!table)
+        shown = columns_shown(a, columns);
+        if (!table || !shown)
                 return -ENOMEM;
         set_terminal(table, a);
         scols_table_enable_noheadings(table, !a->legend || n == 0);
-        r = add_columns(table, a, columns);
+        r = add_columns(table, a, shown);
         for (size_t i = 0; r >= 0 && i < n; i++)
-                r = add_row(table, json_array_get(rows, i), columns, now);
+                r = add_row(table, json_array_get(rows, i), shown, now);
         if (r < 0)
                 return r;
         pager_open(a);

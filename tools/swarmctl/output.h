@@ -12,6 +12,7 @@ typedef struct Column {
         Format format;
         bool right;                     /* numbers */
         bool may_shorten;               /* cut when the terminal is narrow */
+        bool only_full;                 /* with --full only: long, and seldom looked at */
         bool zero_is_default;           /* a limit that is not set */
         const char *otherwise;          /* property shown where that one is empty */
 } Column;

@@ -65,7 +65,8 @@ static const Column snapshot_columns[] = {
         { "Entries", "ENTRIES", .right = true },
         { "Layers", "LAYERS", .right = true },
         { "FrozenUSec", "FROZEN", FORMAT_TIMESPAN, .right = true },
-        { "Tag", "TAG", .may_shorten = true },
+        { "Dropped", "LEFT OUT", FORMAT_COUNT, .right = true },
+        { "Tag", "TAG", .only_full = true },
         {},
 };
 
