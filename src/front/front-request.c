@@ -51,7 +51,10 @@ static char *describe_request(const char *verb, const Subject *subject) {
         for (size_t i = 0; i < ELEMENTSOF(phrases); i++)
                 if (streq(phrases[i].verb, verb))
                         phrase = phrases[i].phrase;
-        return isempty(subject->name) ? strdup(phrase) : strformat("%s session %s", phrase, subject->name);
+        if (!isempty(subject->name))
+                return strformat("%s session %s", phrase, subject->name);
+        /* "cancel a job of": the session is gone */
+        return strndup(phrase, strlen(phrase) - (endswith(phrase, " of") ? strlen(" of") : 0));
 }
 
 int front_caller(Front *f, sd_bus_message *m, uid_t *ret, sd_bus_error *reterr) {
