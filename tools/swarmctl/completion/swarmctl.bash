@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # bash completion for swarmctl(1). Verbs and options come from its own help, names from the service.
 
+__swarmctl_states='new placing starting running stopping stopped hibernating hibernated resuming exited failed lost destroying gone'
+
 __swarmctl() {
         swarmctl --no-pager --no-legend --no-ask-password "${__swarmctl_host[@]}" "$@" 2>/dev/null
 }
@@ -35,7 +37,15 @@ _swarmctl() {
         --node) words=$(__swarmctl nodes | awk '{ print $1 }') ;;
         --provider) words=$(__swarmctl providers | awk '{ print $1 }') ;;
         --from | --session) words=$(__swarmctl_names) ;;
-        --state | --until) words='new placing starting running stopping stopped hibernating hibernated resuming exited failed lost destroying gone' ;;
+        --state)
+                case $verb in
+                jobs) words='queued running done failed canceled interrupted' ;;
+                nodes) words='ready down unknown disconnected' ;;
+                *) words=$__swarmctl_states ;;
+                esac
+                ;;
+        --until) words=$__swarmctl_states ;;
+        --type) words='create start stop restart hibernate restore snapshot destroy save-exited delete-snapshot' ;;
         --json) words='pretty short off' ;;
         --signal | -s) words=$(compgen -A signal SIG) ;;
         --owner) words=$(compgen -u) ;;
