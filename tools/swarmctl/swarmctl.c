@@ -21,27 +21,27 @@ typedef struct Verb {
 
 static const Verb verbs[] = {
         { "Sessions", "list", "", 0, 0, OPTIONS_LIST, verb_list, "List sessions (the default)" },
-        { NULL, "status", "[SESSION...]", 0, WORDS_ANY, 0, verb_status, "Show sessions, or the whole at a glance" },
+        { NULL, "status", "[SESSION...]", 0, WORDS_ANY, 0, verb_status, "Show sessions, or all at a glance" },
         { NULL, "show", "SESSION...", 1, WORDS_ANY, OPTIONS_SHOW, verb_show, "Print properties for programs" },
-        { NULL, "describe", "SESSION...", 1, WORDS_ANY, 0, verb_describe, "Show everything, environment and labels too" },
+        { NULL, "describe", "SESSION...", 1, WORDS_ANY, 0, verb_describe, "Show everything, also private" },
         { NULL, "watch", "[SESSION...]", 0, WORDS_ANY, OPTIONS_WATCH, verb_watch, "Print changes of state as they come" },
         { NULL, "create", "[NAME] [-- COMMAND...]", 0, 1, OPTIONS_CREATE | OPTIONS_JOB | OPTIONS_COMMAND, verb_create,
-          "Create a session and start it; prints its name" },
+          "Create and start a session" },
         { NULL, "start", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB, verb_start, "Run sessions that are at rest" },
         { NULL, "stop", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE | OPTIONS_DISCARD, verb_stop,
-          "End the main process and save the files" },
+          "End the process, save the files" },
         { NULL, "restart", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE | OPTIONS_DISCARD, verb_restart, "Stop, then start" },
         { NULL, "hibernate", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE, verb_hibernate, "Save the files, free the node" },
-        { NULL, "restore", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_RESTORE, verb_restore, "Run again, from the newest or another generation" },
+        { NULL, "restore", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_RESTORE, verb_restore, "Run again, from a generation" },
         { NULL, "destroy", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_DESTROY, verb_destroy, "End sessions for good" },
         { NULL, "touch", "SESSION...", 1, WORDS_ANY, OPTIONS_TOUCH, verb_touch, "Count as used now" },
         { NULL, "kill", "SESSION...", 1, WORDS_ANY, OPTIONS_KILL, verb_kill, "Send a signal to the main process" },
         { "Generations", "snapshot", "SESSION...", 1, WORDS_ANY, OPTIONS_JOB | OPTIONS_SAVE, verb_snapshot, "Save the files while it runs on" },
         { NULL, "snapshots", "SESSION...", 1, WORDS_ANY, 0, verb_snapshots, "List saved generations" },
         { NULL, "delete-snapshot", "SESSION GENERATION", 2, 2, OPTIONS_JOB, verb_delete_snapshot, "Delete one generation" },
-        { "Jobs", "jobs", "[JOB...]", 0, WORDS_ANY, OPTIONS_JOBS, verb_jobs, "List jobs that have not ended, or show some" },
+        { "Jobs", "jobs", "[JOB...]", 0, WORDS_ANY, OPTIONS_JOBS, verb_jobs, "List jobs under way, or show some" },
         { NULL, "wait", "JOB...", 1, WORDS_ANY, OPTIONS_WAIT, verb_wait, "Follow jobs to their end" },
-        { NULL, "cancel", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_cancel, "Cancel jobs and undo what they have done" },
+        { NULL, "cancel", "JOB...", 1, WORDS_ANY, OPTIONS_JOB, verb_cancel, "Cancel jobs, undo what they did" },
         { "Service", "templates", "[TEMPLATE...]", 0, WORDS_ANY, 0, verb_templates, "List templates, or show some" },
         { NULL, "nodes", "", 0, 0, OPTIONS_NODES, verb_nodes, "List nodes" },
         { NULL, "providers", "", 0, 0, 0, verb_providers, "List providers and how they are" },
@@ -58,7 +58,7 @@ static const Verb *find_verb(const char *name) {
 
 static int help(const Verb *verb) {
         if (verb) {
-                printf("swarmctl %s [OPTIONS...] %s\n\n%s.\n", verb->name, verb->metavars, verb->help);
+                printf("swarmctl %s [OPTIONS...]%s%s\n\n%s.\n", verb->name, *verb->metavars ? " " : "", verb->metavars, verb->help);
                 if (verb->groups)
                         printf("\nOptions:\n");
                 arguments_print_help(stdout, verb->groups);
@@ -112,13 +112,16 @@ static int run(Arguments *a, int argc, char *argv[]) {
                 printf("swarmctl " PROJECT_VERSION "\n");
                 return 0;
         }
-        const char *name = a->words ? a->words[0] : "list";
+        const char *name = a->words ? a->words[0] : a->help ? "help" : "list";
+        bool wants_help = a->help || streq(name, "help");
+        if (streq(name, "help"))
+                name = a->words ? a->words[1] : NULL;
+        if (!name)
+                return help(NULL);
         const Verb *verb = find_verb(name);
-        if (streq(name, "help") || (a->help && !a->words))
-                return help(a->words && streq(name, "help") && a->words[1] ? find_verb(a->words[1]) : NULL);
         if (!verb)
                 return report(EXIT_USAGE, "There is no verb '%s'. 'swarmctl --help' lists all.", name);
-        return a->help ? help(verb) : run_verb(verb, a, a->words ? a->words + 1 : NULL);
+        return wants_help ? help(verb) : run_verb(verb, a, a->words ? a->words + 1 : NULL);
 }
 
 int main(int argc, char *argv[]) {
