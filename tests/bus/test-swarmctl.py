@@ -246,6 +246,13 @@ class Verbs(Base):
             out, err = self.ctl(*args)
             self.assertIn('swarmctl', out)
             self.assertEqual(err, '')
+        for verb in re.findall(r'(?m)^  ([a-z][-a-z]*) ', self.ctl('--help')[0]):
+            help_, _ = self.ctl(verb, '--help')
+            self.assertLessEqual(max(map(len, help_.splitlines())), 80, verb)
+            self.assertEqual([line for line in help_.splitlines() if line != line.rstrip()], [], verb)
+            self.assertEqual(self.ctl('help', verb)[0], help_)
+        self.assertLessEqual(max(map(len, self.ctl('--help')[0].splitlines())), 80)
+        self.said('help', 'frob', expect=USAGE, pattern="no verb 'frob'")
 
     def test_environment_file(self):
         secret = 'TOKEN=very-secret-indeed'
@@ -284,6 +291,16 @@ class Verbs(Base):
         self.assertRegex(self.ctl('providers')[0], r'fake +healthy')
         self.assertRegex(self.ctl('templates')[0], r'development +base .* default +512M')
         self.assertEqual(self.json('templates', 'development')['Environment'], ['MODE=development'])
+        shown, _ = self.ctl('templates', 'development')
+        for line in ('Template: development', 'CPUs: default', 'Memory: 512M', 'Environment: MODE=development', 'Idle timeout: default'):
+            self.assertIn(f' {line}\n', shown)
+        self.session('looked-at')
+        self.assertRegex(self.ctl('status')[0], r'Sessions: 1 of at most \d+: 1 running\n +Jobs: 0 under way\n.*\n +CPUs: sessions may use 2, ready nodes have')
+        shown, _ = self.ctl('describe', 'looked-at')
+        self.assertRegex(shown, r'(?s) Node: fake-[12]\n.* Limits: 2 CPUs \(0 reserved\), 4.0G of memory .* Created: .* Last activity: .* Idle timeout: 2h\n')
+        self.assertNotIn('USec', shown + self.ctl('jobs', '1')[0])
+        self.assertNotRegex(self.ctl('nodes')[0], r' ID ')
+        self.assertRegex(self.ctl('nodes', '--full')[0], r' ID ')
         self.assertEqual(self.ctl('log-level', 'notice'), ('', ''))
         self.assertEqual(self.ctl('log-level')[0], 'notice\n')
         self.ctl('log-level', 'debug')
@@ -509,6 +526,9 @@ class Terminals(Base):
         streams = ('stdin', 'stdout', 'stderr')
         _, _, seen = self.spawn('list', '--no-pager', streams=streams).end()
         self.assertRegex(seen, '\033\\[32mrunning')
+        for verb in ('nodes', 'snapshots painted', 'templates', 'jobs --all', 'status'):
+            table = self.spawn(*verb.split(), '--no-pager', streams=streams, columns=80).end()[2]
+            self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in table.splitlines()), 80, table)
         narrow = self.spawn('jobs', '--all', '--no-pager', '--no-legend', streams=streams, columns=60).end()[2]
         self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in narrow.splitlines()), 60)
         self.env['NO_COLOR'] = '1'

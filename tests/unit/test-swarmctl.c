@@ -235,6 +235,8 @@ static void test_formats(void **state) {
         check_format(FORMAT_PLAIN, json_pack("[]"), "-");
         check_format(FORMAT_COUNT, json_pack("[s, s]", "a", "b"), "2");
         check_format(FORMAT_COUNT, json_pack("[]"), "0");
+        check_format(FORMAT_LIMITS, json_pack("{s:f, s:I, s:f, s:I}", "CPUs", 0.5, "MemoryBytes", (json_int_t) GIB, "CPUsReserved", 0.0,
+                                              "MemoryReservedBytes", (json_int_t) (128 * MIB)), "0.5 CPUs (0 reserved), 1.0G of memory (128M reserved)");
         check_format(FORMAT_PLAIN, json_pack("{s:i, s:f}", "MemoryBytes", 1024, "CPUs", 2.0), "MemoryBytes=1.0K, CPUs=2");
 }
 
@@ -247,6 +249,15 @@ static void test_headings(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 _cleanup_free_ char *s = format_heading(cases[i][0]);
                 assert_string_equal(s, cases[i][1]);
+        }
+        static const char *const labels[][2] = {
+                { "Name", "Name" }, { "MemoryBytes", "Memory" }, { "LastActivityUSec", "Last activity" }, { "OwnerUID", "Owner" },
+                { "CPUs", "CPUs" }, { "CPUsReserved", "CPUs reserved" }, { "UsableCPUs", "Usable CPUs" }, { "Id", "Id" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(labels); i++) {
+                _cleanup_free_ char *s = format_label(labels[i][0]);
+                assert_string_equal(s, labels[i][1]);
         }
         assert_int_equal(format_of_property("IdleTimeoutUSec"), FORMAT_TIMESPAN);
         assert_int_equal(format_of_property("CreatedUSec"), FORMAT_AGO);

@@ -35,6 +35,7 @@ static const struct {
         { "Health", FORMAT_STATE },
         { "Progress", FORMAT_FRACTION },
         { "CurrentJob", FORMAT_JOB },
+        { "Limits", FORMAT_LIMITS },
 };
 
 Format format_of_property(const char *name) {
@@ -61,7 +62,9 @@ const char *format_state_color(const char *state) {
         return NULL;
 }
 
-char *format_heading(const char *property) {
+/* The words of a property's name with blanks between them, without its unit; turned into another case but for the first
+ * letter, if that is wanted, and those of "CPUs". */
+static char *words_of(const char *property, int (*turn)(int c), bool keep_first) {
         static const char *const units[] = { "USec", "Bytes", "UID" };
         size_t length = strlen(property);
 
@@ -74,12 +77,24 @@ char *format_heading(const char *property) {
         if (!s)
                 return NULL;
         for (size_t i = 0; i < length; i++) {
-                if (i > 0 && isupper((unsigned char) property[i]) && islower((unsigned char) property[i - 1]))
+                unsigned char c = (unsigned char) property[i], before = i > 0 ? (unsigned char) property[i - 1] : 0;
+                unsigned char after = i + 1 < length ? (unsigned char) property[i + 1] : 0;
+
+                if (isupper(c) && islower(before))
                         *p++ = ' ';
-                *p++ = (char) toupper((unsigned char) property[i]);
+                bool keep = isupper(c) && (isupper(before) || isupper(after) || (keep_first && i == 0));
+                *p++ = (char) (keep ? c : turn(c));
         }
         *p = 0;
         return s;
+}
+
+char *format_heading(const char *property) {
+        return words_of(property, toupper, false);
+}
+
+char *format_label(const char *property) {
+        return words_of(property, tolower, true);
 }
 
 void format_make_printable(char *s) {
@@ -173,6 +188,15 @@ static char *format_container(const json_t *value, usec_t now) {
         return all ? TAKE_PTR(all) : strdup("-");
 }
 
+static char *format_limits(const json_t *limits) {
+        char memory[32], reserved[32];
+
+        return strformat("%.6g CPUs (%.6g reserved), %s of memory (%s reserved)",
+                         json_number_value(json_object_get(limits, "CPUs")), json_number_value(json_object_get(limits, "CPUsReserved")),
+                         format_bytes(memory, sizeof(memory), value_u64(limits, "MemoryBytes")),
+                         format_bytes(reserved, sizeof(reserved), value_u64(limits, "MemoryReservedBytes")));
+}
+
 char *format_value(Format format, const json_t *value, usec_t now) {
         char *s = NULL;
 
@@ -192,7 +216,8 @@ char *format_value(Format format, const json_t *value, usec_t now) {
         case JSON_NULL:
                 return strdup(value && format == FORMAT_TIMESPAN ? "infinity" : "-");
         default:
-                s = format == FORMAT_COUNT ? strformat("%zu", json_array_size(value)) : format_container(value, now);
+                s = format == FORMAT_COUNT ? strformat("%zu", json_array_size(value)) :
+                    format == FORMAT_LIMITS ? format_limits(value) : format_container(value, now);
         }
         if (!s)
                 return NULL;

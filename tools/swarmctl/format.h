@@ -17,6 +17,7 @@ typedef enum Format {
         FORMAT_FRACTION,        /* 0 … 1 as per cent; negative = unknown */
         FORMAT_JOB,             /* object path of a job: its number */
         FORMAT_COUNT,           /* how many are in a list */
+        FORMAT_LIMITS,          /* of a session: "2 CPUs (0 reserved), 4.0G of memory (490M reserved)" */
 } Format;
 
 Format format_of_property(const char *name);
@@ -26,6 +27,8 @@ char *format_value(Format format, const json_t *value, usec_t now);
 const char *format_state_color(const char *state);
 /* "MemoryBytes" → "MEMORY", "LastActivityUSec" → "LAST ACTIVITY". New string. */
 char *format_heading(const char *property);
+/* The same for a line of its own: "Memory", "Last activity". */
+char *format_label(const char *property);
 /* For cells and terminals: no control characters, all on one line. In place. */
 void format_make_printable(char *s);
 usec_t format_now(void);

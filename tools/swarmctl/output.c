@@ -136,12 +136,12 @@ void output_line(const char *key, const char *value, const char *color) {
 }
 
 static int print_member(const char *key, const char *heading, Format format, const json_t *value, usec_t now) {
-        _cleanup_free_ char *s = format_value(format, value, now);
+        _cleanup_free_ char *s = format_value(format, value, now), *label = heading ? NULL : format_label(key);
 
-        if (!s)
+        if (!s || !(heading || label))
                 return -ENOMEM;
         if (!streq(s, "-"))
-                output_line(heading ? heading : key, s, format == FORMAT_STATE ? format_state_color(json_string_value(value)) : NULL);
+                output_line(heading ? heading : label, s, format == FORMAT_STATE ? format_state_color(json_string_value(value)) : NULL);
         return 0;
 }
 
@@ -153,8 +153,13 @@ int output_block(const Arguments *a, const json_t *object, const Column *columns
 
         if (a->json != JSON_OFF)
                 return output_json(a, object);
-        for (const Column *c = columns; c && c->key && r >= 0; c++)
-                r = print_member(c->key, c->heading, column_format(c), json_object_get(object, c->key), now);
+        for (const Column *c = columns; c && c->key && r >= 0; c++) {
+                value = json_object_get(object, c->key);
+                if (c->zero_is_default && json_is_number(value) && json_number_value(value) == 0)
+                        output_line(c->heading, "default", NULL);
+                else
+                        r = print_member(c->key, c->heading, column_format(c), value, now);
+        }
         if (columns)
                 return r;
         json_object_foreach((json_t *) object, key, value) {

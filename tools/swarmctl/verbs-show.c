@@ -52,6 +52,19 @@ static const Column job_columns[] = {
         { "Progress", "PROGRESS", FORMAT_FRACTION, .right = true },
         { "OwnerUID", "OWNER", FORMAT_USER },
         { "CreatedUSec", "CREATED", FORMAT_AGO },
+        {},
+};
+
+/* How far one came that has ended is in its error. */
+static const Column ended_job_columns[] = {
+        { "Id", "JOB", .right = true },
+        { "Type", "TYPE" },
+        { "SessionName", "SESSION", .otherwise = "Session" },
+        { "State", "STATE", FORMAT_STATE },
+        { "Stage", "STAGE", .only_full = true },
+        { "Progress", "PROGRESS", FORMAT_FRACTION, .right = true, .only_full = true },
+        { "OwnerUID", "OWNER", FORMAT_USER },
+        { "CreatedUSec", "CREATED", FORMAT_AGO },
         { "ErrorMessage", "ERROR", .may_shorten = true },
         {},
 };
@@ -72,7 +85,7 @@ static const Column snapshot_columns[] = {
 
 static const Column node_columns[] = {
         { "Name", "NAME" },
-        { "Id", "ID", .may_shorten = true },
+        { "Id", "ID", .only_full = true },
         { "Provider", "PROVIDER" },
         { "State", "STATE", FORMAT_STATE },
         { "Availability", "AVAILABILITY" },
@@ -80,7 +93,7 @@ static const Column node_columns[] = {
         { "Address", "ADDRESS" },
         { "CPUs", "CPUS", .right = true },
         { "MemoryBytes", "MEMORY", FORMAT_BYTES, .right = true },
-        { "EngineVersion", "ENGINE" },
+        { "EngineVersion", "ENGINE", .may_shorten = true },
         { "Agent", "AGENT" },
         {},
 };
@@ -124,6 +137,26 @@ static const Column session_lines[] = {
         { "Generation", "Generation" },
         { "Snapshot", "Saved as" },
         { "CurrentJob", "Job", FORMAT_JOB },
+        {},
+};
+
+static const Column template_lines[] = {
+        { "Name", "Template" },
+        { "Description", "Description" },
+        { "Image", "Image" },
+        { "Size", "Size" },
+        { "CPUs", "CPUs", .zero_is_default = true },
+        { "MemoryBytes", "Memory", FORMAT_BYTES, .zero_is_default = true },
+        { "Provider", "Provider" },
+        { "Command", "Command" },
+        { "Environment", "Environment" },
+        { "Labels", "Labels" },
+        { "Features", "Features" },
+        { "Routes", "Routes" },
+        { "IdleTimeoutUSec", "Idle timeout", FORMAT_TIMESPAN, .zero_is_default = true },
+        { "StopGraceUSec", "Stop grace", FORMAT_TIMESPAN, .zero_is_default = true },
+        { "HealthCheck", "Health check" },
+        { "VolumesEphemeral", "Volumes lost" },
         {},
 };
 
@@ -298,21 +331,28 @@ static void print_sessions(const json_t *status) {
         char line[512];
         const char *state;
         json_t *n;
-        int used = snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64, value_u64(status, "Sessions"), value_u64(status, "SessionsMax"));
+        int used = snprintf(line, sizeof(line), "%" PRIu64 " of at most %" PRIu64, value_u64(status, "Sessions"), value_u64(status, "SessionsMax"));
+        const char *separator = ": ";
 
         json_object_foreach((json_t *) by_state, state, n)
-                if (json_integer_value(n) > 0 && used < (int) sizeof(line))
-                        used += snprintf(line + used, sizeof(line) - (size_t) used, ", %" JSON_INTEGER_FORMAT " %s", json_integer_value(n), state);
+                if (json_integer_value(n) > 0 && used < (int) sizeof(line)) {
+                        used += snprintf(line + used, sizeof(line) - (size_t) used, "%s%" JSON_INTEGER_FORMAT " %s", separator, json_integer_value(n), state);
+                        separator = ", ";
+                }
         output_line("Sessions", line, NULL);
 }
 
-static void print_share(const json_t *status, const char *heading, const char *used_key, const char *total_key) {
-        char used[32], total[32], line[80];
+/* Not what is used, but what what runs may use at most. */
+static void print_shares(const json_t *status) {
+        char used[32], total[32], line[128];
 
-        (void) snprintf(line, sizeof(line), "%s of %s",
-                        format_bytes(used, sizeof(used), value_u64(status, used_key)),
-                        format_bytes(total, sizeof(total), value_u64(status, total_key)));
-        output_line(heading, line, NULL);
+        (void) snprintf(line, sizeof(line), "sessions may use %.6g, ready nodes have %.6g",
+                        json_number_value(json_object_get(status, "CPUsUsed")), json_number_value(json_object_get(status, "CPUsTotal")));
+        output_line("CPUs", line, NULL);
+        (void) snprintf(line, sizeof(line), "sessions may use %s, ready nodes have %s",
+                        format_bytes(used, sizeof(used), value_u64(status, "MemoryUsedBytes")),
+                        format_bytes(total, sizeof(total), value_u64(status, "MemoryTotalBytes")));
+        output_line("Memory", line, NULL);
 }
 
 static void print_providers(const json_t *providers) {
@@ -336,14 +376,11 @@ static int print_status(const Arguments *a, const json_t *status) {
                 return output_json(a, status);
         output_line("Version", strna(value_string(status, "Version")), NULL);
         print_sessions(status);
-        (void) snprintf(line, sizeof(line), "%" PRIu64 " running", value_u64(status, "JobsRunning"));
+        (void) snprintf(line, sizeof(line), "%" PRIu64 " under way", value_u64(status, "JobsRunning"));
         output_line("Jobs", line, NULL);
         (void) snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " ready", value_u64(status, "NodesReady"), value_u64(status, "Nodes"));
         output_line("Nodes", line, NULL);
-        (void) snprintf(line, sizeof(line), "%.6g of %.6g", json_number_value(json_object_get(status, "CPUsUsed")),
-                        json_number_value(json_object_get(status, "CPUsTotal")));
-        output_line("CPUs", line, NULL);
-        print_share(status, "Memory", "MemoryUsedBytes", "MemoryTotalBytes");
+        print_shares(status);
         output_line("Saved files", format_bytes(line, sizeof(line), value_u64(status, "StorageUsedBytes")), NULL);
         if (json_is_false(json_object_get(status, "StoreHealthy")))
                 output_line("Store", "cannot be written; nothing can be changed until it can", "red");
@@ -405,8 +442,12 @@ static int print_session(Context *c, const char *word, const json_t *session) {
         return output_block(c->args, session, session_lines);
 }
 
+/* Sessions and jobs, the former with their nodes. */
 static int print_all(Context *c, const char *word, const json_t *object) {
-        return output_block(c->args, object, NULL);
+        _cleanup_json_ json_t *one = json_pack("[O]", object);
+
+        int r = !one ? -ENOMEM : value_string(object, "Node") ? name_nodes(c, one) : 0;
+        return r != 0 ? r : output_block(c->args, object, NULL);
 }
 
 static int print_properties(Context *c, const char *word, const json_t *object) {
@@ -483,7 +524,7 @@ int verb_jobs(Context *c, char *const *words) {
         if (!rows)
                 return -ENOMEM;
         int r = list_all(c, a, &job_list, a->all || a->state ? -1 : a->ended, rows);
-        return r != 0 ? r : output_table(a, rows, job_columns, "jobs");
+        return r != 0 ? r : output_table(a, rows, a->all || a->ended || a->state ? ended_job_columns : job_columns, "jobs");
 }
 
 /* A list that comes in one piece: options, flags → aa{sv}. */
@@ -511,8 +552,12 @@ static int get_template(Context *c, const char *name, json_t **ret) {
         return r != 0 ? r : context_read(reply, ret);
 }
 
+static int print_template(Context *c, const char *word, const json_t *template) {
+        return output_block(c->args, template, template_lines);
+}
+
 int verb_templates(Context *c, char *const *words) {
-        return words ? look_at_each(c, words, get_template, print_all)
+        return words ? look_at_each(c, words, get_template, print_template)
                      : list_plain(c, "ListTemplates", NULL, 0, template_columns, "templates");
 }
 
