@@ -126,6 +126,13 @@ class Service(BusTest):
         wait(lambda: 'newer' in [t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], 'the reload')
         self.assertEqual([t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], ['newer'])
 
+    def test_example_of_the_manual_page(self):
+        page = (SOURCE / 'docs/man/orchestrator.templates.5.scd').read_text()
+        (self.rig.dir / 'config/templates.d/page.yaml').write_text(page.split('```')[1])
+        self.assertEqual(self.root.manager('Reload'), [])
+        self.assertEqual([t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], ['development', 'shell'])
+        self.assertEqual(self.root.manager('GetTemplate', 's', 'shell')['MemoryBytes'], 512 << 20)
+
     def test_notifications(self):
         self.rig.stop()
         path = str(self.rig.dir / 'notify')
