@@ -140,5 +140,20 @@ class Limits(BusTest):
         self.refused(INVALID, '128', self.root.create, 'r', labels=V('a{ss}', {'k' * 129: 'x'}))
 
 
+class ReservedMemory(BusTest):
+    """Two nodes of 1 TiB; sessions that reserve 32 GiB each."""
+    BIG = {'memory_bytes': V('t', 32 << 30), 'memory_reservation_bytes': V('t', 32 << 30)}
+
+    def test_nine_tenths(self):
+        fit = 2048 * 9 // 10 // 32
+        for i in range(fit):
+            self.alice.run(f'big-{i}', **self.BIG)
+        self.refused('NoCapacity', r'reserves 32\.0G of memory; of the 2\.0T .* 1\.8T are reserved already, and 90 % is the limit', self.alice.create, 'more', **self.BIG)
+        # What rests reserves nothing, and what is small still fits.
+        self.alice.run('small', memory_reservation_bytes=V('t', 64 << 20))
+        self.alice.wait_job(self.alice.verb('Hibernate', 'big-0'))
+        self.alice.run('more', **self.BIG)
+
+
 if __name__ == '__main__':
     main()
