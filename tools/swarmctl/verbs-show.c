@@ -494,6 +494,8 @@ static int get_snapshots(Context *c, const char *session, json_t **ret) {
 }
 
 static int print_snapshots(Context *c, const char *word, const json_t *rows) {
+        if (c->subject && c->args->json == JSON_OFF && c->args->legend)
+                printf("%s:\n", word);
         return output_table(c->args, rows, snapshot_columns, "generations");
 }
 
