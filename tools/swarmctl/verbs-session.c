@@ -43,11 +43,18 @@ static int append_call_end(sd_bus_message *m, const Arguments *a, const WireOpti
         return MIN(r, 0);
 }
 
-/* Nothing is lost without a yes. 0 = go on. */
+/* Nothing is lost without a yes, and nobody is asked about what there is not. 0 = go on. */
 static int confirm(Context *c, const char *what, const char *session, const char *loss) {
+        _cleanup_free_ char *path = NULL;
+
         if (c->args->yes)
                 return 0;
-        int r = output_ask("About to %s %s: %s Go on?", what, session, loss);
+        c->subject = session;
+        int r = context_get_session(c, session, &path);
+        c->subject = NULL;
+        if (r != 0)
+                return r;
+        r = output_ask("About to %s %s: %s Go on?", what, session, loss);
         if (r == -ENOTTY)
                 return report(EXIT_USAGE, "Nobody can be asked whether to %s %s: %s Give --yes to do it.", what, session, loss);
         if (r == 0)
