@@ -152,6 +152,39 @@ int note_remove(const char *dir, const char *container);
 int write_file_atomic(const char *dir, const char *name, const char *content);
 int read_file(const char *path, size_t max, char **ret);
 
+/* ---- agent-verbs.c: what is done to one container in one call */
+
+typedef struct VerbCall VerbCall;
+
+typedef struct Verb {
+        size_t size;                    /* of its calls, which begin with a VerbCall */
+        int (*begin)(VerbCall *c);      /* whenever the timer has run out; 1: done at once */
+        int (*inspected)(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal);   /* 1: not done yet */
+        void (*done)(VerbCall *c);      /* undoes and frees what stands behind the VerbCall */
+        bool absent_is_done;            /* no container: success */
+} Verb;
+
+struct VerbCall {
+        AgentCall base;
+        const Verb *verb;
+        char *container, *witness;
+        int signo;
+        usec_t grace_usec;
+        EngineCall *request;
+        AgentThawWait *thaw;
+        Timer *timer;                   /* the beginning; the verb may arm it again */
+        provider_done_cb cb;
+        void *userdata;
+};
+
+/* Takes from `with` what the caller said. -EINVAL: that is no container. */
+int verb_start(Agent *a, const Verb *verb, const char *container, const VerbCall *with, ProviderCall **ret);
+/* Calls back and frees the call. */
+void verb_finish(VerbCall *c, int r, const Refusal *refusal);
+int verb_request(VerbCall *c, const char *method, const char *verb, usec_t timeout_usec, bool once, engine_cb on_done);
+/* Goes on in the verb's inspected(). */
+int verb_inspect(VerbCall *c);
+
 /* ---- agent-freeze.c */
 
 typedef void (*agent_freeze_cb)(void *userdata, int r, const Refusal *refusal);

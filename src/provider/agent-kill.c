@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The end of a container whose files are proven:
+ *   inspect: the witness holds → ask for the Engine's events from just before that → SIGKILL → two things, in any order:
+ *   that it is dead, from its main process or by inspections, and what happened to it first, from the events → note, done
+ * Between the inspection and our signal somebody else may have thawed or ended it, so only the events show that no code of
+ * it ran: the first of them must be that signal. */
+
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+
+#include "basic/crash-points.h"
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+/* What happened first to the container. */
+typedef enum Evidence {
+        EVIDENCE_NONE,
+        EVIDENCE_KILLED,                /* our SIGKILL, which no code of it outlives */
+        EVIDENCE_BROKEN,                /* it ran, or ended in another way */
+} Evidence;
+
+typedef struct Kill {
+        VerbCall call;
+        char *started_at;               /* of the run that is killed */
+        usec_t deadline_usec;           /* CLOCK_BOOTTIME */
+        Backoff backoff;                /* between inspections */
+        usec_t checked_usec;            /* CLOCK_REALTIME; the witness held at some time after it */
+        bool sent, send_again;          /* the signal was sent, or may have been; it may have to be, once more */
+        sd_event_source *exit;          /* of the main process */
+        EngineCall *events;             /* what the Engine does to the container meanwhile */
+        Evidence evidence;
+        bool dead, dead_for_engine;     /* for the kernel; for the Engine too */
+} Kill;
+
+static void kill_done(VerbCall *call) {
+        Kill *k = CONTAINER_OF(call, Kill, call);
+
+        sd_event_source_disable_unref(k->exit);
+        engine_call_cancel(k->events);
+        free(k->started_at);
+}
+
+/* ---- the end */
+
+/* With the note the witness goes on to hold, should this service end before the kill is followed up, and the sweep knows
+ * a container that is of no use any more. Without it the files would be saved once more, which is no harm. */
+static int note_ended(Kill *k) {
+        Agent *a = k->call.base.agent;
+        const char *container = k->call.container;
+        int r;
+
+        r = note_write_killed(a->frozen_dir, container, k->call.witness, k->started_at);
+        if (r < 0)
+                log_warning_errno(r, "The note of the killed container %.*s cannot be written: %m", CONTAINER_SHORT, container);
+        if (agent_reap_later(a, container, k->started_at) < 0)
+                log_oom();
+        return r;
+}
+
+/* Ends the call when it is known that the container is dead, and of what. The Engine answers a kill only when it has also
+ * taken down network and mounts, ten times as long after; nobody has to wait for that. */
+static void decide(Kill *k) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        int r = 0;
+
+        if (k->evidence == EVIDENCE_KILLED && (k->dead || k->dead_for_engine)) {
+                r = note_ended(k);
+                if (r < 0 && !k->dead_for_engine) {
+                        k->dead = false;        /* then only the Engine's word will do */
+                        return;
+                }
+                crash_point(CRASH_CAPTURE_KILLED);
+                r = 0;
+        } else if (k->dead_for_engine && !k->events)
+                r = witness_refuse_changed(k->call.container, "did not stay frozen until our kill", &refusal);
+        else
+                return;
+        verb_finish(&k->call, r, refusal);
+}
+
+/* ---- what happened first */
+
+/* A kill of a paused container thaws it without an event. */
+static void on_event(json_t *event, void *userdata) {
+        Kill *k = userdata;
+        const char *action = json_string_at(event, "Action"), *signal = json_string_at(event, "Actor", "Attributes", "signal");
+
+        if (k->evidence != EVIDENCE_NONE || !STR_IN_SET(action, "kill", "unpause", "die", "start"))
+                return;
+        k->evidence = streq(action, "kill") && streq_ptr(signal, "9") ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
+        decide(k);
+}
+
+static void on_events_end(const EngineAnswer *answer, void *userdata) {
+        Kill *k = userdata;
+
+        k->events = NULL;
+        decide(k);
+}
+
+/* GET /events, from the witness until then (CLOCK_REALTIME). */
+static int ask_events(Kill *k, usec_t until_usec) {
+        _cleanup_free_ char *filters = engine_filters("type", "container", "container", k->call.container, NULL), *path = NULL;
+        usec_t since = k->checked_usec;
+
+        k->events = engine_call_cancel(k->events);
+        path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",
+                                   since / USEC_PER_SEC, since % USEC_PER_SEC, until_usec / USEC_PER_SEC, until_usec % USEC_PER_SEC, filters) : NULL;
+        if (!path)
+                return -ENOMEM;
+        return engine_call(k->call.base.agent->engine, &(const EngineRequest) {
+                .method = "GET",
+                .path = path,
+                .timeout_usec = KILL_TIMEOUT_USEC,
+                .on_object = on_event,
+                .on_done = on_events_end,
+                .userdata = k,
+        }, &k->events);
+}
+
+static int ask_past_events(Kill *k) {
+        return ask_events(k, agent_now(CLOCK_REALTIME));
+}
+
+/* ---- that it is dead */
+
+/* The main process was the first of its pid namespace: when it is reaped, all of the container is dead. */
+static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        Kill *k = userdata;
+
+        k->exit = sd_event_source_disable_unref(k->exit);
+        k->dead = true;
+        if (!k->events && k->evidence == EVIDENCE_NONE)
+                (void) ask_past_events(k);
+        decide(k);
+        return 0;
+}
+
+static void watch_process(Kill *k, pid_t pid) {
+        int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+
+        k->exit = sd_event_source_disable_unref(k->exit);
+        if (fd < 0)
+                return;
+        if (sd_event_add_io(k->call.base.agent->event, &k->exit, fd, EPOLLIN, on_process_exit, k) >= 0)
+                (void) sd_event_source_set_io_fd_own(k->exit, true);
+        else
+                (void) close(fd);
+}
+
+static int inspect_later(Kill *k, Refusal **reterr_refusal) {
+        usec_t wait = backoff_next(&k->backoff);
+
+        if (agent_now(CLOCK_BOOTTIME) + wait >= k->deadline_usec)
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
+                              "Container %.*s is still there %u s after it was to be killed. See the Docker Engine's journal.",
+                              CONTAINER_SHORT, k->call.container, (unsigned) (KILL_TIMEOUT_USEC / USEC_PER_SEC));
+        int r = timer_arm(k->call.timer, wait);
+        return r < 0 ? r : 1;
+}
+
+/* It does not run. What it died of is known already, or the Engine is asked. */
+static int ended(Kill *k) {
+        int r;
+
+        if (!k->sent) {
+                /* The witness of an exited one, or killed by us in an earlier call. */
+                (void) note_ended(k);
+                return 0;
+        }
+        k->dead_for_engine = true;
+        if (k->evidence == EVIDENCE_NONE) {
+                r = ask_past_events(k);
+                return r < 0 ? r : 1;
+        }
+        k->events = engine_call_cancel(k->events);
+        decide(k);
+        return 1;
+}
+
+/* ---- the signal */
+
+static void on_answer(const EngineAnswer *answer, void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        VerbCall *c = userdata;
+        Kill *k = CONTAINER_OF(c, Kill, call);
+        int r;
+
+        c->request = NULL;
+        if (answer->outcome != ENGINE_OK)
+                k->exit = sd_event_source_disable_unref(k->exit);
+        switch (answer->outcome) {
+        case ENGINE_OK:
+        case ENGINE_UNKNOWN:
+                k->sent = true;
+                k->send_again = answer->outcome == ENGINE_UNKNOWN;
+                r = verb_inspect(c);
+                break;
+        case ENGINE_RETRYABLE:
+                k->send_again = true;
+                r = inspect_later(k, &refusal);
+                break;
+        default:
+                /* 409: it is not running any more. What ended it shows in its witness. */
+                r = answer->status == 409 ? verb_inspect(c) : agent_refuse_answer(c->base.agent, c->container, "kill", answer, &refusal);
+        }
+        if (r < 0)
+                verb_finish(c, r, refusal);
+}
+
+static int send_signal(Kill *k, pid_t pid) {
+        int r;
+
+        k->send_again = false;
+        watch_process(k, pid);
+        r = ask_events(k, agent_now(CLOCK_REALTIME) + KILL_TIMEOUT_USEC);
+        if (r >= 0)
+                r = verb_request(&k->call, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_answer);
+        return r < 0 ? r : 1;
+}
+
+/* ---- all of it */
+
+static int kill_inspected(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        Kill *k = CONTAINER_OF(c, Kill, call);
+        /* Gone, or thawed and on its way out. */
+        bool dying = k->sent && (!facts->running || !facts->paused || !k->send_again), noted = false;
+        int r;
+
+        if (!dying) {
+                r = witness_check(c->base.agent, c->witness, facts, reterr_refusal);
+                if (r < 0)
+                        return r;
+                noted = witness_was_killed(c->base.agent, c->witness, facts);
+        }
+        r = free_and_strdup(&k->started_at, facts->started_at);
+        if (r < 0)
+                return r;
+        if (!facts->running)
+                return ended(k);
+        return dying || noted ? inspect_later(k, reterr_refusal) : send_signal(k, facts->pid);
+}
+
+static int kill_begin(VerbCall *c) {
+        Kill *k = CONTAINER_OF(c, Kill, call);
+
+        if (k->deadline_usec == 0) {
+                k->deadline_usec = agent_now(CLOCK_BOOTTIME) + KILL_TIMEOUT_USEC;
+                k->backoff = (Backoff) { .min_usec = 20 * USEC_PER_MSEC, .max_usec = 500 * USEC_PER_MSEC };
+        }
+        /* Before the inspection in which the witness is to hold. */
+        if (!k->sent && !k->send_again)
+                k->checked_usec = agent_now(CLOCK_REALTIME);
+        return verb_inspect(c);
+}
+
+/* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. */
+static const Verb verb_kill = { sizeof(Kill), kill_begin, kill_inspected, kill_done, .absent_is_done = true };
+
+int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        return verb_start(a, &verb_kill, container, &(const VerbCall) { .witness = (char *) witness, .cb = cb, .userdata = userdata }, ret);
+}
