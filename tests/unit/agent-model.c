@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "agent-model.h"
+
+/* ---- the Engine */
+
+static void answer(int fd, int status, const char *body) {
+        char head[256];
+
+        snprintf(head, sizeof(head), "HTTP/1.1 %i X\r\nApi-Version: 1.41\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", status,
+                 status == 204 ? 0 : strlen(body));
+        (void) !write(fd, head, strlen(head));
+        if (status != 204)
+                (void) !write(fd, body, strlen(body));
+}
+
+static void answer_inspect(Fixture *f, int fd) {
+        char body[4096];
+        Model *m = &f->model;
+
+        m->n_inspect++;
+        snprintf(body, sizeof(body),
+                 "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"StartedAt\":\"" STARTED "\","
+                 "\"FinishedAt\":\"%s\"},\"Config\":{\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},\"HostConfig\":{},"
+                 "\"GraphDriver\":%s,\"Mounts\":%s}",
+                 m->running ? "true" : "false", m->paused ? "true" : "false", m->running ? f->child : 0, m->exit_code,
+                 m->running ? "0001-01-01T00:00:00Z" : FINISHED, m->driver, m->mounts);
+        answer(fd, 200, body);
+}
+
+/* The cpu time of the child's control group; cgroup v1 has a file of its own for it, v2 a line. */
+static uint64_t child_cpu(Fixture *f) {
+        static const char *const files[] = { "cpuacct.usage", "cpu.stat" };
+        uint64_t cpu = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(files) && cpu == 0; i++) {
+                _cleanup_free_ char *path = strformat("%s/%s", f->cgroup, files[i]);
+                FILE *file = fopen(path, "re");
+                if (!file)
+                        continue;
+                if (fscanf(file, i == 0 ? "%" SCNu64 : "usage_usec %" SCNu64, &cpu) != 1)
+                        cpu = 0;
+                (void) fclose(file);
+        }
+        return cpu;
+}
+
+static void nap(void) {
+        struct timespec ts = { .tv_nsec = 5 * 1000 * 1000 };
+        (void) nanosleep(&ts, NULL);
+}
+
+static char child_state(Fixture *f) {
+        _cleanup_free_ char *path = strformat("/proc/%i/stat", f->child);
+        FILE *file = fopen(path, "re");
+        char state = 0;
+
+        if (file) {
+                if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+                        state = 0;
+                (void) fclose(file);
+        }
+        return state;
+}
+
+/* Until the child sleeps and its cpu time has come to rest: what a freeze would find. */
+static void wait_quiet(Fixture *f) {
+        uint64_t before;
+
+        do {
+                before = child_cpu(f);
+                nap();
+        } while (f->cgroup[0] && (child_state(f) != 'S' || child_cpu(f) != before));
+}
+
+void let_run(Fixture *f) {
+        uint64_t before = child_cpu(f);
+
+        (void) kill(f->child, SIGUSR1);
+        while (f->cgroup[0] && child_state(f) != 'Z' && child_cpu(f) == before)
+                nap();
+        wait_quiet(f);
+}
+
+static void answer_pause(Fixture *f, int fd) {
+        Model *m = &f->model;
+
+        m->n_pause++;
+        if (m->pause_delay_ms > 0) {
+                struct timespec ts = { .tv_nsec = m->pause_delay_ms * 1000000L };
+                (void) nanosleep(&ts, NULL);
+        }
+        if (m->fail_pause)
+                answer(fd, m->fail_pause, "{\"message\":\"the test says no\"}");
+        else if (m->paused)
+                answer(fd, 409, "{\"message\":\"Container is already paused\"}");
+        else if (!m->running)
+                answer(fd, 409, "{\"message\":\"Container is not running\"}");
+        else {
+                m->paused = true;
+                m->events[0] = 0;
+                if (!m->drop_pause)
+                        answer(fd, 204, "");
+        }
+}
+
+static void answer_unpause(Fixture *f, int fd) {
+        Model *m = &f->model;
+
+        m->n_unpause++;
+        if (m->n_fail_unpause > 0) {
+                m->n_fail_unpause--;
+                answer(fd, m->fail_unpause, "{\"message\":\"the test says no\"}");
+        } else if (!m->running)
+                answer(fd, 409, "{\"message\":\"Container is not running\"}");
+        else if (!m->paused)
+                answer(fd, 500, "{\"message\":\"Container is not paused\"}");
+        else {
+                m->paused = false;
+                let_run(f);
+                answer(fd, 204, "");
+        }
+}
+
+static void answer_kill(Fixture *f, int fd, const char *query) {
+        Model *m = &f->model;
+
+        m->n_kill++;
+        if (m->crash) {
+                /* Another Engine comes up and stops it. */
+                (void) kill(f->child, SIGKILL);
+                m->running = m->paused = false;
+                return;
+        }
+        if (m->foreign_unpause)
+                strcat(m->events, "{\"Action\":\"unpause\"}\n");
+        if (m->foreign_stop) {
+                (void) kill(f->child, SIGKILL);
+                m->running = m->paused = false;
+                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"15\"}}}\n{\"Action\":\"die\"}\n");
+        }
+        if (!m->running) {
+                answer(fd, 409, "{\"message\":\"Container is not running\"}");
+                return;
+        }
+        if (startswith(query, "signal=KILL")) {
+                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"9\"}}}\n");
+                (void) kill(f->child, SIGKILL);
+                if (m->slow_kill) {
+                        m->kill_fd = dup(fd);
+                        return;
+                }
+                m->running = m->paused = false;
+                m->exit_code = 137;
+        }
+        answer(fd, 204, "");
+}
+
+static void serve(Fixture *f, int fd) {
+        char request[4096] = "", method[16] = "", path[512] = "";
+        size_t n = 0;
+
+        while (n < sizeof(request) - 1 && !strstr(request, "\r\n\r\n")) {
+                ssize_t k = read(fd, request + n, sizeof(request) - 1 - n);
+                if (k <= 0)
+                        return;
+                n += (size_t) k;
+                request[n] = 0;
+        }
+        if (sscanf(request, "%15s %511s", method, path) != 2)
+                return;
+        pthread_mutex_lock(&f->lock);
+        const char *verb = strstr(path, "/containers/" ID "/");
+        if (verb)
+                snprintf(f->model.last, sizeof(f->model.last), "%s", verb += strlen("/containers/" ID "/"));
+        if (endswith(path, "/_ping"))
+                answer(fd, 200, "OK");
+        else if (strstr(path, "/events?"))
+                answer(fd, 200, f->model.events);
+        else if (streq(method, "DELETE") && endswith(path, "/containers/" ID "?v=1") && f->model.exists) {
+                answer(fd, f->model.running ? 409 : 204, "{\"message\":\"You cannot remove a running container\"}");
+                f->model.exists = f->model.running;
+        } else if (!verb || !f->model.exists)
+                answer(fd, 404, "{\"message\":\"No such container\"}");
+        else if (streq(verb, "json"))
+                answer_inspect(f, fd);
+        else if (streq(verb, "pause"))
+                answer_pause(f, fd);
+        else if (streq(verb, "unpause"))
+                answer_unpause(f, fd);
+        else if (startswith(verb, "kill?"))
+                answer_kill(f, fd, verb + strlen("kill?"));
+        else if (startswith(verb, "stop?")) {
+                f->model.n_stop++;
+                answer(fd, f->model.running ? 204 : 304, "");
+                f->model.running = f->model.paused = false;
+                f->model.exit_code = 143;
+        } else
+                answer(fd, 500, "{\"message\":\"unexpected\"}");
+        pthread_mutex_unlock(&f->lock);
+}
+
+static void *server(void *userdata) {
+        Fixture *f = userdata;
+
+        for (;;) {
+                int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+                if (fd < 0)
+                        return NULL;
+                serve(f, fd);
+                close(fd);
+        }
+}
+
+/* ---- swarm-layer. What it does is asked for by the tag. */
+
+static const char script[] =
+        "#!/bin/sh\n"
+        "read -r request\n"
+        "echo \"$request\" >>DIR/requests\n"
+        "field() { printf '%s' \"$request\" | sed -n 's/.*\"'$1'\":\"\\([^\"]*\\)\".*/\\1/p'; }\n"
+        "result() { i=$(field new_index); [ -z \"$i\" ] || echo index >\"$i\"\n"
+        "  echo '{\"type\":\"result\",\"image\":\"" SAVED "\",\"bytes\":5,\"entries\":2,\"session_layers\":1,\"unchanged\":false,\"volumes\":[\"/data\"]}'; exit 0; }\n"
+        "progress() { echo '{\"type\":\"progress\",\"stage\":\"'$1'\",\"bytes_done\":1,\"bytes_total\":-1}'; }\n"
+        "case $request in *'\"precopy\":true'*) ;;\n"
+        "  *'\"freeze\":true'*) echo '{\"type\":\"freeze\"}'; read -r l; echo \"$l\" >>DIR/requests ;;\n"
+        "esac\n"
+        "case $(field tag) in\n"
+        "hold) progress copying; result ;;\n"
+        "slow) progress copying; sleep 0.3; result ;;\n"
+        "error) echo '{\"type\":\"error\",\"code\":\"RegistryFailed\",\"message\":\"The registry is full.\"}'; exit 1 ;;\n"
+        "die) kill -9 $$ ;;\n"
+        "silent-end) exit 3 ;;\n"
+        "hang) progress copying; exec sleep 60 ;;\n"
+        "precopy) progress copying; echo '{\"type\":\"freeze\"}'; read -r l; echo \"$l\" >>DIR/requests; sleep 0.05\n"
+        "  progress reading; echo '{\"type\":\"read-done\"}'; progress pushing; result ;;\n"
+        "freeze-and-die) echo '{\"type\":\"freeze\"}'; read -r l; kill -9 $$ ;;\n"
+        "freeze-and-exit) echo '{\"type\":\"freeze\"}'; exit 1 ;;\n"
+        "never-frozen) result ;;\n"
+        "nonsense) echo nonsense; echo '{\"type\":\"odd\"}'; result ;;\n"
+        "esac\n"
+        "case $(field image) in\n"
+        "*missing*) echo '{\"type\":\"error\",\"code\":\"NoSuchImage\",\"message\":\"No such image.\"}'; exit 1 ;;\n"
+        "esac\n"
+        "result\n";
+
+static void write_script(Fixture *f) {
+        FILE *file = fopen(f->script, "we");
+
+        assert_non_null(file);
+        for (const char *p = script; *p; p++)
+                if (startswith(p, "DIR/")) {
+                        fputs(f->dir, file);
+                        p += 2;
+                } else
+                        fputc(*p, file);
+        assert_int_equal(fchmod(fileno(file), 0755), 0);
+        assert_int_equal(fclose(file), 0);
+}
+
+unsigned count_requests(Fixture *f, const char *needle) {
+        _cleanup_free_ char *path = strformat("%s/requests", f->dir), *text = NULL;
+        unsigned n = 0;
+
+        if (read_file(path, MIB, &text) < 0)
+                return 0;
+        for (const char *p = text; (p = strstr(p, needle)); p++)
+                n++;
+        return n;
+}
+
+/* ---- the container's process */
+
+static void on_usr1(int signo) {
+        for (volatile unsigned i = 0; i < 5 * 1000 * 1000; i++)
+                ;
+}
+
+static bool child_enter_cgroup(Fixture *f) {
+        static const char *const roots[] = { "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup" };
+        char path[200];
+
+        for (size_t i = 0; i < ELEMENTSOF(roots); i++) {
+                snprintf(f->cgroup, sizeof(f->cgroup), "%s/swarm-test-agent-%i", roots[i], getpid());
+                if (mkdir(f->cgroup, 0755) < 0)
+                        continue;
+                snprintf(path, sizeof(path), "%s/cgroup.procs", f->cgroup);
+                FILE *file = fopen(path, "we");
+                if (file && fprintf(file, "%i\n", f->child) > 0 && fclose(file) == 0)
+                        return true;
+                (void) rmdir(f->cgroup);
+        }
+        f->cgroup[0] = 0;
+        return false;
+}
+
+static void start_child(Fixture *f) {
+        f->child = fork();
+        assert_true(f->child >= 0);
+        if (f->child == 0) {
+                sigset_t none;
+                sigemptyset(&none);
+                (void) sigprocmask(SIG_SETMASK, &none, NULL);
+                (void) signal(SIGUSR1, on_usr1);
+                for (;;)
+                        pause();
+        }
+}
+
+/* ---- fixture */
+
+void make_agent(Fixture *f) {
+        LayerRegistry registry = { .url = (char *) "http://registry.test:5000", .username = (char *) "push", .password = (char *) "secret" };
+
+        assert_int_equal(agent_new(f->event, f->http, &(const AgentConfig) {
+                .engine_socket = f->socket, .layer_path = f->script, .state_dir = f->dir, .runtime_dir = f->dir, .registry = &registry,
+        }, &f->a), 0);
+}
+
+int setup(void **state) {
+        Fixture *f = calloc(1, sizeof(*f));
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        assert_non_null(f);
+        strcpy(f->dir, "/tmp/test-agent-XXXXXX");
+        assert_non_null(mkdtemp(f->dir));
+        snprintf(f->socket, sizeof(f->socket), "%s/engine.sock", f->dir);
+        snprintf(f->script, sizeof(f->script), "%s/swarm-layer", f->dir);
+        write_script(f);
+        f->model = (Model) { .exists = true, .running = true, .mounts = "[]",
+                             .driver = "{\"Name\":\"overlay2\",\"Data\":{\"UpperDir\":\"/var/lib/docker/overlay2/x/diff\"}}" };
+        start_child(f);
+        if (!child_enter_cgroup(f))
+                print_message("no control group can be made here: witnesses are not tried\n");
+        wait_quiet(f);
+        strcpy(address.sun_path, f->socket);
+        f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(f->listen_fd, (struct sockaddr *) &address, sizeof(address)), 0);
+        assert_int_equal(listen(f->listen_fd, 64), 0);
+        pthread_mutex_init(&f->lock, NULL);
+        assert_int_equal(pthread_create(&f->server, NULL, server, f), 0);
+        assert_int_equal(sd_event_new(&f->event), 0);
+        assert_int_equal(http_new(f->event, &f->http), 0);
+        make_agent(f);
+        /* The Engine here answers also those who have hung up. */
+        (void) signal(SIGPIPE, SIG_IGN);
+        *state = f;
+        return 0;
+}
+
+int teardown(void **state) {
+        Fixture *f = *state;
+        _cleanup_free_ char *command = strformat("rm -rf %s", f->dir);
+
+        agent_free(f->a);
+        http_free(f->http);
+        sd_event_unref(f->event);
+        (void) shutdown(f->listen_fd, SHUT_RDWR);
+        pthread_join(f->server, NULL);
+        close(f->listen_fd);
+        (void) kill(f->child, SIGKILL);
+        (void) waitpid(f->child, NULL, 0);
+        if (f->cgroup[0])
+                (void) rmdir(f->cgroup);
+        assert_int_equal(system(command), 0);
+        free(f);
+        return 0;
+}
+
+/* ---- callbacks */
+
+void on_done(void *userdata, int r, const Refusal *refusal) {
+        Fixture *f = userdata;
+
+        assert_true((r == -EBADRQC) == (refusal != NULL));
+        f->n_done++;
+        f->r = r;
+        f->code = refusal ? refusal->code : _REFUSAL_INVALID;
+        snprintf(f->message, sizeof(f->message), "%s", refusal ? refusal->message : "");
+}
+
+void on_image(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
+        Fixture *f = userdata;
+
+        on_done(userdata, r, refusal);
+        snprintf(f->image, sizeof(f->image), "%s", image ? image->image : "");
+        f->n_volumes = image ? (unsigned) strv_length(image->volumes) : 0;
+}
+
+static void on_captured(void *userdata, int r, const Refusal *refusal, const ProviderCaptureResult *result) {
+        Fixture *f = userdata;
+
+        on_done(userdata, r, refusal);
+        snprintf(f->image, sizeof(f->image), "%s", result ? result->image : "");
+        snprintf(f->witness, sizeof(f->witness), "%s", result ? strempty(result->witness) : "");
+        f->frozen_usec = result ? result->frozen_usec : 0;
+}
+
+static void on_progress(void *userdata, const ProviderCaptureProgress *progress) {
+        Fixture *f = userdata;
+
+        f->n_progress++;
+        f->n_waiting += streq(progress->stage, "waiting");
+        if (f->on_stage)
+                f->on_stage(f, progress->stage);
+}
+
+void run_until(Fixture *f, unsigned n) {
+        usec_t end = agent_now(CLOCK_MONOTONIC) + 20 * USEC_PER_SEC;
+
+        while (f->n_done < n) {
+                assert_true(sd_event_run(f->event, 100 * USEC_PER_MSEC) >= 0);
+                assert_true(agent_now(CLOCK_MONOTONIC) < end);
+        }
+}
+
+void run_for(Fixture *f, usec_t usec) {
+        usec_t end = agent_now(CLOCK_MONOTONIC) + usec;
+
+        while (agent_now(CLOCK_MONOTONIC) < end)
+                assert_true(sd_event_run(f->event, 10 * USEC_PER_MSEC) >= 0);
+}
+
+int begin_capture(Fixture *f, const char *container, CaptureMode mode, const char *tag, ProviderCall **ret) {
+        return agent_capture(f->a, container, &(const ProviderCapture) {
+                .session = "1session", .mode = mode, .generation = 1, .job = 2, .image = BASE,
+                .repository = "sessions/default", .tag = tag, .layers_max = 100,
+        }, on_progress, on_captured, f, ret);
+}
+
+int capture(Fixture *f, CaptureMode mode, const char *tag) {
+        return CALL(f, begin_capture(f, ID, mode, tag, NULL));
+}
+
+bool noted(Fixture *f) {
+        return note_exists(f->a->frozen_dir, ID);
+}

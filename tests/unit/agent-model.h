@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The agent against an Engine that answers from a model of one container, and a shell script in swarm-layer's place.
+ * The container's process is a child in a control group of its own, so that its cpu time is a real one. */
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/types.h>
+#include <cmocka.h>
+
+#include "provider/agent-internal.h"
+
+#define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define BASE "registry.test/base@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+#define SAVED "registry.test/sessions/default@sha256:1111111111111111111111111111111111111111111111111111111111111111"
+#define STARTED "2026-01-02T03:04:05.123456789Z"
+#define FINISHED "2026-01-02T03:05:00.5Z"
+
+typedef struct Model {
+        bool exists, running, paused;
+        int exit_code;
+        const char *mounts;             /* JSON */
+        const char *driver;             /* JSON of GraphDriver */
+        int fail_pause;                 /* status of the next answers, 0 = as the model says */
+        int fail_unpause, n_fail_unpause;
+        int drop_pause;                 /* carries it out, does not answer */
+        unsigned pause_delay_ms;
+        unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
+        bool slow_kill;                 /* no answer to a kill, and it is said to run on */
+        int kill_fd;                    /* on which that answer is waited for */
+        bool foreign_stop, foreign_unpause, crash; /* what comes before the kill: somebody else, or the end of the Engine */
+        char events[512];               /* since the last pause */
+        char last[128];
+} Model;
+
+typedef struct Fixture {
+        char dir[64], socket[96], script[96];
+        pid_t child;
+        char cgroup[160];
+        int listen_fd;
+        pthread_t server;
+        pthread_mutex_t lock;
+        Model model;
+
+        sd_event *event;
+        Http *http;
+        Agent *a;
+
+        unsigned n_done, n_progress, n_waiting;
+        int r;
+        RefusalCode code;
+        char message[512], image[256], witness[512];
+        usec_t frozen_usec;
+        bool unchanged;
+        void (*on_stage)(struct Fixture *f, const char *stage);
+        unsigned n_volumes;
+} Fixture;
+
+int setup(void **state);
+int teardown(void **state);
+/* Without a control group of the test's own there is no witness. */
+#define NEED_CGROUP(f) if (!(f)->cgroup[0]) skip()
+
+/* Another agent, in the place of one that was freed. */
+void make_agent(Fixture *f);
+/* What is said of the container `m`, while the Engine does not look. */
+#define MODEL(f, statement) ({ pthread_mutex_lock(&(f)->lock); Model *m = &(f)->model; typeof(statement) _x = (statement); pthread_mutex_unlock(&(f)->lock); _x; })
+/* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
+void let_run(Fixture *f);
+/* How often swarm-layer was asked for something with that in it. */
+unsigned count_requests(Fixture *f, const char *needle);
+/* There is a note of the container. */
+bool noted(Fixture *f);
+
+void on_done(void *userdata, int r, const Refusal *refusal);
+void on_image(void *userdata, int r, const Refusal *refusal, const ProviderImage *image);
+
+/* Until so many calls are done. */
+void run_until(Fixture *f, unsigned n);
+void run_for(Fixture *f, usec_t usec);
+/* Turns the loop until that is so; the deadline only bounds a failure. */
+#define UNTIL(f, condition)                                                             \
+        do {                                                                            \
+                usec_t _end = agent_now(CLOCK_MONOTONIC) + 20 * USEC_PER_SEC;           \
+                while (!(condition)) {                                                  \
+                        assert_true(sd_event_run((f)->event, 10 * USEC_PER_MSEC) >= 0); \
+                        assert_true(agent_now(CLOCK_MONOTONIC) < _end);                 \
+                }                                                                       \
+        } while (0)
+/* Begins a call and says how it ended. */
+#define CALL(f, what) ({ (f)->n_done = 0; assert_int_equal(what, 0); assert_int_equal((f)->n_done, 0); run_until((f), 1); (f)->r; })
+
+/* The tag says how swarm-layer shall go about it; the script has them all. */
+int begin_capture(Fixture *f, const char *container, CaptureMode mode, const char *tag, ProviderCall **ret);
+int capture(Fixture *f, CaptureMode mode, const char *tag);

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The end of a container: its witness, and what it died of; signals. */
+
+#include <signal.h>
+
+#include "agent-model.h"
+
+static void test_hold_and_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_string_equal(f->image, SAVED);
+        assert_true(f->frozen_usec > 0);
+        assert_true(MODEL(f, m->paused));
+        assert_true(noted(f));
+        assert_int_equal(count_requests(f, "\"password\":\"secret\""), 1);
+        assert_int_equal(count_requests(f, "\"image\":\"" BASE "\""), 1);
+        assert_int_equal(count_requests(f, "\"upperdir\":\"/var/lib/docker/overlay2/x/diff\""), 1);
+        char witness[512];
+        strcpy(witness, f->witness);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_int_equal(MODEL(f, m->n_unpause), 0);
+        /* The kill is known to be ours, to a later agent too; done twice it does nothing. */
+        agent_free(f->a);
+        make_agent(f);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_true(noted(f));
+        MODEL(f, m->exists = false);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_false(noted(f));
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+}
+
+/* Done when the processes are dead, whatever the Engine is still busy with, as Docker is for long; a later agent knows it
+ * as well. */
+static void test_kill_is_seen_early(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->slow_kill = true);
+        char witness[512];
+        strcpy(witness, f->witness);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_true(MODEL(f, m->running));
+        agent_free(f->a);
+        make_agent(f);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), 0);
+        f->n_done = 0;
+        assert_int_equal(agent_kill(f->a, ID, witness, on_done, f, NULL), 0);
+        run_for(f, 50 * USEC_PER_MSEC);
+        assert_int_equal(f->n_done, 0);
+        MODEL(f, m->running = m->paused = false);
+        run_until(f, 1);
+        assert_int_equal(f->r, 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        /* Not for another run of it. */
+        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, witness, "another run"), 0);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), -EBADRQC);
+        (void) close(MODEL(f, m->kill_fd));
+}
+
+static void kill_is_refused(Fixture *f) {
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+}
+
+/* Dead, but not of our kill: what it wrote before its end is not in the copy. */
+static void test_other_deaths(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_stop = true);
+        kill_is_refused(f);
+}
+
+static void test_unpaused_before_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_unpause = true);
+        kill_is_refused(f);
+}
+
+static void test_engine_crash_at_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->crash = true);
+        kill_is_refused(f);
+}
+
+/* A note that cannot be written: the Engine's word is waited for, and the kill is done all the same. */
+static void test_kill_without_note(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        _cleanup_free_ char *dir = f->a->frozen_dir;
+        f->a->frozen_dir = strdup("/nowhere/frozen");
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+        assert_false(MODEL(f, m->running));
+        free(f->a->frozen_dir);
+        f->a->frozen_dir = TAKE_PTR(dir);
+}
+
+static void test_witness_breaks(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        /* Somebody unpauses it and pauses it again: only the cpu time tells. */
+        MODEL(f, m->paused = false);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        let_run(f);
+        MODEL(f, m->paused = true);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+        /* It ended by itself, with the code of a kill: not ours. */
+        MODEL(f, m->running = m->paused = false);
+        MODEL(f, m->exit_code = 137);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, "{}", on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_INVALID_ARGUMENT);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, "{\"container\":\"x\",\"started_at\":\"\",\"cpu_nsec\":0}", on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+}
+
+static void test_signals(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(CALL(f, agent_signal(f->a, ID, SIGHUP, on_done, f, NULL)), 0);
+        assert_string_equal(MODEL(f, (const char *) m->last), "kill?signal=1");
+        assert_int_equal(agent_signal(f->a, ID, 0, on_done, f, NULL), -EINVAL);
+        assert_int_equal(agent_signal(f->a, ID, 100, on_done, f, NULL), -EINVAL);
+        MODEL(f, m->running = false);
+        assert_int_equal(CALL(f, agent_signal(f->a, ID, SIGHUP, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_WRONG_STATE);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_hold_and_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kill_is_seen_early, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Images: swarm-layer for what is short. */
+
+#include "agent-model.h"
+
+static void test_resolve(void **state) {
+        Fixture *f = *state;
+        ProviderCall *calls[10];
+
+        f->n_done = 0;
+        for (size_t i = 0; i < ELEMENTSOF(calls); i++)
+                assert_int_equal(agent_resolve_image(f->a, "debian:12", on_image, f, calls + i), 0);
+        provider_call_cancel(calls[3]);
+        run_until(f, 9);
+        run_for(f, 20 * USEC_PER_MSEC);
+        assert_int_equal(f->n_done, 9);
+        assert_string_equal(f->image, SAVED);
+        assert_int_equal(f->n_volumes, 1);
+        assert_int_equal(count_requests(f, "debian:12"), 1);
+        assert_int_equal(CALL(f, agent_resolve_image(f->a, "debian:12", on_image, f, NULL)), 0);
+        assert_string_equal(f->image, SAVED);
+        assert_int_equal(count_requests(f, "debian:12"), 1);
+        assert_int_equal(CALL(f, agent_resolve_image(f->a, "missing:1", on_image, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_NO_SUCH_IMAGE);
+        assert_int_equal(CALL(f, agent_delete_image(f->a, SAVED, on_done, f, NULL)), 0);
+        assert_int_equal(count_requests(f, "\"verb\":\"delete\""), 1);
+
+        /* More than may run: the rest waits; more than may wait: refused. */
+        f->n_done = 0;
+        for (unsigned i = 0; i < 12; i++) {
+                char reference[32];
+                snprintf(reference, sizeof(reference), "many:%u", i);
+                assert_int_equal(agent_resolve_image(f->a, reference, on_image, f, NULL), 0);
+        }
+        assert_int_equal(f->a->n_jobs, 12);
+        run_until(f, 1);
+        assert_true(f->a->n_jobs_running <= LAYER_JOBS_MAX);
+        run_until(f, 12);
+        assert_int_equal(f->a->n_jobs, 0);
+}
+
+static void test_no_layer_program(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(unlink(f->script), 0);
+        assert_true(capture(f, CAPTURE_HOLD, "hold") < 0);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+        assert_true(CALL(f, agent_resolve_image(f->a, "x", on_image, f, NULL)) < 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_resolve, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_layer_program, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

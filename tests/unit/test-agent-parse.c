@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the agent reads: mounts, control groups, what the Engine says of a container. */
+
+#include "agent-model.h"
+
+static void test_parse_mounts(void **state) {
+        static const char good[] =
+                "22 1 8:1 / /boot rw - ext4 /dev/sda1 rw\n"
+                "398 137 0:55 / / rw,relatime master:32 shared:1 - overlay overlay rw,lowerdir=/a:/b,upperdir=/var/lib/a\\040b\\054c/diff,workdir=/w\n"
+                "399 398 0:58 / /proc rw - proc proc rw\n";
+        _cleanup_free_ char *upper = NULL, *mount = NULL, *root = NULL, *path = NULL;
+
+        assert_int_equal(upperdir_from_mountinfo(good, &upper), 0);
+        assert_string_equal(upper, "/var/lib/a b,c/diff");
+        assert_int_equal(upperdir_from_mountinfo("", &upper), -ENOENT);
+        assert_int_equal(upperdir_from_mountinfo("1 2 3 / / rw - overlay", &upper), -ENOENT);
+        assert_int_equal(upperdir_from_mountinfo("1 2 3 / / rw - ext4 /dev/x rw,upperdir=/no\n", &upper), -ENOENT);
+        assert_int_equal(upperdir_from_mountinfo("1 2 3 / / rw - overlay o rw,lowerdir=/x\n", &upper), -ENOENT);
+        assert_int_equal(upperdir_from_mountinfo("\n\n1\n - \n", &upper), -ENOENT);
+
+        static const char mounts[] =
+                "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+                "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
+                "41 31 0:38 /machine /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_int_equal(cgroup_mount_parse(mounts, "cpuacct", &mount, &root), 0);
+        assert_string_equal(mount, "/sys/fs/cgroup/cpu,cpuacct");
+        assert_string_equal(root, "/");
+        assert_int_equal(cgroup_mount_parse(mounts, "acct", &mount, &root), -ENOENT);
+        assert_int_equal(cgroup_mount_parse(mounts, "", &mount, &root), 0);
+        assert_string_equal(root, "/machine");
+
+        static const char groups[] = "12:cpu,cpuacct:/docker/x\n2:memory:/m\n0::/unified/x\n";
+        assert_int_equal(cgroup_path_parse(groups, "cpuacct", &path), 0);
+        assert_string_equal(path, "/docker/x");
+        assert_int_equal(cgroup_path_parse(groups, "", &path), 0);
+        assert_string_equal(path, "/unified/x");
+        assert_int_equal(cgroup_path_parse(groups, "cpua", &path), -ENOENT);
+        assert_int_equal(cgroup_path_parse("::\n:\n\n", "cpuacct", &path), -ENOENT);
+}
+
+static void test_parse_facts(void **state) {
+        static const char text[] =
+                "{\"Id\":\"abc\",\"State\":{\"Running\":true,\"Paused\":true,\"Pid\":1,\"StartedAt\":\"" STARTED "\",\"FinishedAt\":\"" FINISHED "\"},"
+                "\"Config\":{\"Image\":\"base:latest\",\"Volumes\":{\"/data\":{}}},\"HostConfig\":{\"Tmpfs\":{\"/scratch\":\"\"}},"
+                "\"GraphDriver\":{\"Name\":\"overlay2\",\"Data\":{\"UpperDir\":\"/u\"}},\"Mounts\":["
+                "{\"Type\":\"volume\",\"Name\":\"" ID "\",\"Destination\":\"/data\"},"
+                "{\"Type\":\"volume\",\"Name\":\"named\",\"Destination\":\"/data\"},"
+                "{\"Type\":\"bind\",\"Source\":\"/x\",\"Destination\":\"/host\"},{}]}";
+        _cleanup_json_ json_t *json = json_loads(text, 0, NULL);
+        ContainerFacts facts = {};
+
+        assert_int_equal(container_facts_parse(json, &facts), 0);
+        assert_true(facts.running && facts.paused);
+        assert_int_equal(facts.finished_usec, UINT64_C(1767323100500000));
+        assert_null(facts.image);
+        assert_string_equal(facts.upperdir, "/u");
+        assert_int_equal(strv_length(facts.mounts), 4);
+        assert_string_equal(facts.mounts[0], "/data (volume)");
+        assert_string_equal(facts.mounts[1], "/host (bind)");
+        assert_string_equal(facts.mounts[3], "/scratch (tmpfs)");
+        container_facts_done(&facts);
+        static const char *const images[][2] = {
+                { "host:5000/a/b:tag@sha256:00", "host:5000/a/b@sha256:00" },
+                { "host.test/b@sha256:00", "host.test/b@sha256:00" },
+                { "host.test/b:1", NULL },
+                { "library/b@sha256:00", NULL },
+                { "b@sha256:00", NULL },
+        };
+        for (size_t i = 0; i < ELEMENTSOF(images); i++) {
+                assert_int_equal(json_object_set_new(json_at(json, "Config"), "Image", json_string(images[i][0])), 0);
+                assert_int_equal(container_facts_parse(json, &facts), 0);
+                assert_true(streq_ptr(facts.image, images[i][1]));
+                container_facts_done(&facts);
+        }
+        json_t *empty = json_object();
+        assert_int_equal(container_facts_parse(empty, &facts), -EBADMSG);
+        json_decref(empty);
+        assert_int_equal(container_facts_parse(NULL, &facts), -EBADMSG);
+
+        assert_true(container_id_is_valid(ID));
+        assert_false(container_id_is_valid("../etc"));
+        assert_false(container_id_is_valid(".hidden"));
+        assert_false(container_id_is_valid("a/b"));
+        assert_false(container_id_is_valid("a?b"));
+        assert_false(container_id_is_valid(""));
+        assert_false(container_id_is_valid(NULL));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_parse_mounts),
+                cmocka_unit_test(test_parse_facts),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
