@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Who interferes with a container between its witness and its end, on a real Engine. A kill may succeed only when no code
+ * of the container ran after the witness; whatever it wrote otherwise is not saved, and the kill has to say so.
+ *
+ * There are two windows: before the agent's kill, and within it, between the inspection in which the witness held and the
+ * signal. For the second one a gate before the Engine holds the signal back until the other has done his work. */
+
+#include "agent-rig.h"
+#include "engine-gate.h"
+
+static EngineGate *gate;
+
+/* Counts, and says so when it is to stop: the one ends then, the other goes on. */
+#define COUNT "i=0; while :; do i=$((i+1)); echo $i >/counter; sleep 0.01; done"
+#define ENDS "trap 'echo ended >/mark; exit 0' TERM; " COUNT
+#define GOES_ON "trap 'echo went on >/mark' TERM; " COUNT
+
+static int setup_gated(void **state) {
+        char path[PATH_MAX];
+        Fixture *f;
+
+        assert_int_equal(setup(state), 0);
+        f = *state;
+        f->a = agent_free(f->a);
+        (void) snprintf(path, sizeof(path), "%s/gate.sock", f->dir);
+        assert_int_equal(engine_gate_new(f->event, path, f->socket, &gate), 0);
+        strcpy(f->socket, path);
+        return make_agent(f, getenv("SWARM_LAYER"));
+}
+
+static int teardown_gated(void **state) {
+        Fixture *f = *state;
+
+        f->a = agent_free(f->a);
+        gate = engine_gate_free(gate);
+        return teardown(state);
+}
+
+/* ---- what the container wrote */
+
+typedef struct Files {
+        char upper[PATH_MAX];
+        char counter[64];               /* at the witness */
+} Files;
+
+static bool read_upper(const Files *files, const char *name, char *ret, size_t size) {
+        _cleanup_free_ char *path = strformat("%s/%s", files->upper, name), *text = NULL;
+
+        if (!path || read_file(path, 64 * KIB, &text) < 0)
+                return false;
+        (void) snprintf(ret, size, "%.*s", (int) strcspn(text, "\n"), text);
+        return true;
+}
+
+static bool is_marked(const Files *files) {
+        char mark[64];
+
+        return read_upper(files, "mark", mark, sizeof(mark));
+}
+
+/* The counter is there and has moved on since. The file is empty for a moment whenever it is written. */
+static bool counted_on(const Files *files) {
+        char counter[64];
+
+        return read_upper(files, "counter", counter, sizeof(counter)) && counter[0] && !streq(counter, files->counter);
+}
+
+static bool is_untouched(const Files *files) {
+        char counter[64];
+
+        return read_upper(files, "counter", counter, sizeof(counter)) && streq(counter, files->counter) && !is_marked(files);
+}
+
+/* Saved, and frozen since. */
+static void save(Fixture *f, const char *program, Files *ret) {
+        start_container(f, f->base, program);
+        upperdir(f, ret->upper, sizeof(ret->upper));
+        ret->counter[0] = 0;
+        UNTIL(f, counted_on(ret));
+        assert_int_equal(capture(f, CAPTURE_HOLD), 0);
+        assert_true(read_upper(ret, "counter", ret->counter, sizeof(ret->counter)));
+        assert_false(is_marked(ret));
+}
+
+/* ---- the kill, and how it ends */
+
+#define KILL(f) agent_kill((f)->a, (f)->container, (f)->witness, on_done, (f), NULL)
+
+/* Inspected, and the witness held: all that is left is the signal, which the Engine does not get yet. */
+static void begin_kill(Fixture *f) {
+        f->n_done = 0;
+        engine_gate_hold(gate, "/kill?signal=KILL ");
+        assert_int_equal(KILL(f), 0);
+        UNTIL(f, engine_gate_held(gate) > 0);
+        assert_int_equal(f->n_done, 0);
+}
+
+static int end_kill(Fixture *f) {
+        engine_gate_let_go(gate);
+        return settle(f);
+}
+
+static void assert_broken(Fixture *f, int r) {
+        assert_int_equal(r, -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        /* Nor does it hold later on. */
+        assert_int_equal(CALL(f, agent_check_witness(f->a, f->container, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(CALL(f, KILL(f)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+}
+
+#define LIST "cat counter; [ ! -e mark ] || cat mark"
+
+/* What it wrote after the first witness is saved by another capture, and then its end can be made. */
+static void assert_saved_again(Fixture *f, const Files *files, CaptureMode mode) {
+        char there[128], saved[128];
+
+        assert_int_equal(CALL(f, agent_thaw(f->a, f->container, on_done, f, NULL)), 0);
+        assert_int_equal(capture(f, mode), 0);
+        assert_int_equal(run(saved, sizeof(saved), "docker run --rm %s sh -c 'cd / && " LIST "'", f->image), 0);
+        assert_int_equal(CALL(f, KILL(f)), 0);
+        assert_int_equal(run(there, sizeof(there), "cd %s && " LIST, files->upper), 0);
+        assert_string_equal(saved, there);
+}
+
+/* ---- before the kill */
+
+static void test_stopped_before(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        RUN("docker stop %s >/dev/null", f->container);
+        assert_true(is_marked(&files));
+        assert_broken(f, CALL(f, KILL(f)));
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+static void test_unpaused_before(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        RUN("docker unpause %s >/dev/null", f->container);
+        UNTIL(f, counted_on(&files));
+        assert_broken(f, CALL(f, KILL(f)));
+        assert_inspect(f, ".State.Running", "true");
+        assert_saved_again(f, &files, CAPTURE_HOLD);
+}
+
+/* The next Engine ends what the one before left, with the signal of a stop. */
+static void test_crash_before(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        RUN("$SWARM_RIG engine crash && $SWARM_RIG engine start");
+        assert_true(is_marked(&files));
+        assert_broken(f, CALL(f, KILL(f)));
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+/* ---- within the kill */
+
+static void test_nobody(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        begin_kill(f);
+        assert_int_equal(end_kill(f), 0);
+        assert_true(is_untouched(&files));
+        assert_int_equal(CALL(f, KILL(f)), 0);
+}
+
+/* A SIGKILL is as good as ours: no code outlives it. */
+static void test_killed_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        begin_kill(f);
+        RUN("docker kill %s >/dev/null", f->container);
+        assert_int_equal(end_kill(f), 0);
+        assert_true(is_untouched(&files));
+}
+
+static void test_stopped_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        begin_kill(f);
+        RUN("docker stop %s >/dev/null", f->container);
+        assert_true(is_marked(&files));
+        assert_broken(f, end_kill(f));
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+/* It is our signal that ends it, but another one let it run before that. */
+static void test_stopping_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, GOES_ON, &files);
+        begin_kill(f);
+        RUN("docker stop -t 600 %s >/dev/null 2>&1 &", f->container);
+        UNTIL(f, is_marked(&files));
+        assert_inspect(f, ".State.Running", "true");
+        assert_broken(f, end_kill(f));
+        assert_inspect(f, ".State.ExitCode", "137");
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+static void test_unpaused_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        begin_kill(f);
+        RUN("docker unpause %s >/dev/null", f->container);
+        UNTIL(f, counted_on(&files));
+        assert_broken(f, end_kill(f));
+        assert_inspect(f, ".State.ExitCode", "137");
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+/* When the signal comes, all looks as it did at the inspection. */
+static void test_paused_again_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, ENDS, &files);
+        begin_kill(f);
+        RUN("docker unpause %s >/dev/null", f->container);
+        UNTIL(f, counted_on(&files));
+        RUN("docker pause %s >/dev/null", f->container);
+        assert_broken(f, end_kill(f));
+        assert_inspect(f, ".State.ExitCode", "137");
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+/* The signal gets no answer, the next Engine knows nothing of what went before, and ends it much as we would have. */
+static void test_crash_within(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, GOES_ON, &files);
+        begin_kill(f);
+        RUN("$SWARM_RIG engine crash && $SWARM_RIG engine start");
+        assert_true(is_marked(&files));
+        assert_inspect(f, ".State.ExitCode", "137");
+        assert_broken(f, end_kill(f));
+        assert_saved_again(f, &files, CAPTURE_EXITED);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_stopped_before, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_unpaused_before, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_crash_before, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_nobody, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_killed_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_stopped_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_stopping_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_unpaused_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_paused_again_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_crash_within, setup_gated, teardown_gated),
+        };
+
+        return need_rig() ?: cmocka_run_group_tests(tests, NULL, NULL);
+}
