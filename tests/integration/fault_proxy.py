@@ -208,8 +208,11 @@ class FaultProxy:
 def _read_head(s, data=b""):
     while b"\r\n\r\n" not in data:
         more = s.recv(65536)
-        # Docker tries TLS first, and would wait for an answer to its hello.
-        if not more or len(data) > HEAD_MAX or (not data and more[0] == 0x16):
+        if not data and more[:1] == b"\x16":
+            # Docker tries TLS first. A registry answers that so, and with the containerd image store nothing else will do.
+            s.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
+            return None, b""
+        if not more or len(data) > HEAD_MAX:
             return None, b""
         data += more
     return data.split(b"\r\n\r\n", 1)
