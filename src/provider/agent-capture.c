@@ -428,10 +428,10 @@ static int check_saveable(const AgentCapture *c, Refusal **reterr_refusal) {
                               f->mounts[1] ? f->mounts[2] ? "and others" : f->mounts[1] : "");
         if (!f->upperdir)
                 return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
-                              "The writable layer of session %s cannot be found with the storage driver %s%s. Only overlay2, and the "
-                              "overlayfs snapshotter while a container runs, are supported; set \"storage-driver\": \"overlay2\" in "
-                              "the daemon.json of its node.", c->session, strna(f->driver),
-                              f->running ? "" : " now that its container does not run");
+                              "The writable layer of session %s cannot be found with the storage driver %s%s. Copy what you need: docker cp "
+                              "%.*s:/PATH . For new sessions set \"storage-driver\": \"overlay2\" in the daemon.json of the node.",
+                              c->session, strna(f->driver), f->running ? "" : ", for its container ended before anybody saw it run",
+                              CONTAINER_SHORT, c->container);
         if (c->mode == CAPTURE_EXITED && f->running)
                 return refuse(reterr_refusal, REFUSAL_WRONG_STATE,
                               "The main process of session %s has not ended. Stop it first, or hibernate it.", c->session);
@@ -477,6 +477,8 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
                 r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
         else
                 r = container_facts_parse(answer->json, &c->facts);
+        if (r >= 0)
+                r = agent_upper_find(c->base.agent, &c->facts);
         if (r >= 0)
                 r = check_saveable(c, &refusal);
         if (r < 0) {

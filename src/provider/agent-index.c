@@ -58,7 +58,7 @@ int agent_index_commit(Agent *a, const char *container, const char *image) {
 }
 
 void agent_index_forget(Agent *a, const char *container) {
-        static const char *const suffixes[] = { "index", "new", "image" };
+        static const char *const suffixes[] = { "index", "new", "image", "upper" };
 
         for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
                 _cleanup_free_ char *path = index_path(a, container, suffixes[i]);

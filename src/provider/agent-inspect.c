@@ -88,12 +88,13 @@ int upperdir_from_mountinfo(const char *mountinfo, char **ret) {
 
 /* With the containerd image store the Engine does not tell; the kernel does, as long as the container runs. A path
  * that is not absolute depends on the mounter's working directory, which nobody knows. */
-static int find_upperdir(const json_t *json, pid_t pid, char **ret) {
+static int find_upperdir(const json_t *json, pid_t pid, char **ret, bool *ret_told) {
         _cleanup_free_ char *path = NULL, *text = NULL, *upper = NULL;
         const char *told = json_string_at(json, "GraphDriver", "Data", "UpperDir");
         int r;
 
-        if (told && told[0] == '/')
+        *ret_told = told && told[0] == '/';
+        if (*ret_told)
                 return free_and_strdup(ret, told);
         if (pid <= 0)
                 return 0;
@@ -190,7 +191,7 @@ int container_facts_parse(const json_t *json, ContainerFacts *ret) {
                 return -EBADMSG;
         r = facts_parse_state(json, &f);
         if (r >= 0)
-                r = find_upperdir(json, f.pid, &f.upperdir);
+                r = find_upperdir(json, f.pid, &f.upperdir, &f.upperdir_told);
         if (r >= 0)
                 r = find_mounts(json, &f.mounts);
         if (r < 0) {

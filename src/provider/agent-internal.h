@@ -103,7 +103,8 @@ typedef struct ContainerFacts {
         char *started_at, *finished_at; /* as the Engine writes them; never compared but for equality */
         usec_t finished_usec;           /* 0 = never */
         char *image;                    /* what it was made from as host/repo@sha256:…; NULL if that is not pinned */
-        char *upperdir;                 /* absolute; NULL if there is no way to find it */
+        char *upperdir;                 /* absolute; NULL: neither the Engine nor the kernel tells now */
+        bool upperdir_told;             /* by the Engine, which goes on to tell when it has ended */
         char *driver;                   /* storage driver, for messages */
         Strv mounts;                    /* what is not in the writable layer and not declared by the image */
 } ContainerFacts;
@@ -225,6 +226,14 @@ int agent_index_find(Agent *a, const char *container, AgentIndex *ret);
 /* The new one takes the place of the old one. */
 int agent_index_commit(Agent *a, const char *container, const char *image);
 void agent_index_forget(Agent *a, const char *container);
+
+/* ---- agent-upper.c */
+
+bool agent_upper_is_noted(Agent *a, const char *container);
+/* Notes it where nobody would tell later. */
+void agent_upper_note(Agent *a, const ContainerFacts *f);
+/* Fills in what was noted, if nothing else was found. 0 whether or not there was something; -ENOMEM. */
+int agent_upper_find(Agent *a, ContainerFacts *f);
 
 /* ---- agent-sweep.c */
 int agent_sweep_new(Agent *a, AgentSweep **ret);

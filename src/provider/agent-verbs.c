@@ -75,6 +75,13 @@ static int inspected_for_witness(VerbCall *c, const ContainerFacts *facts, Refus
         return witness_check(c->base.agent, c->witness, facts, reterr_refusal);
 }
 
+/* ---- observe */
+
+static int inspected_for_note(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        agent_upper_note(c->base.agent, facts);
+        return 0;
+}
+
 /* ---- thaw */
 
 static void on_thawed(void *userdata, int r, const Refusal *refusal) {
@@ -133,11 +140,12 @@ static void on_thawed_for_stop(void *userdata, int r, const Refusal *refusal) {
                 verb_finish(c, r, refusal);
 }
 
-/* The Engine would thaw it itself, but only behind the signal, and the note would stay. */
-static int begin_terminate(VerbCall *c) {
-        if (is_frozen_by_us(c))
-                return agent_thaw_begin(c->base.agent, c->container, on_thawed_for_stop, c, &c->thaw);
-        return send_stop(c);
+/* The last sight of it alive. */
+static int inspected_for_stop(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
+        agent_upper_note(c->base.agent, facts);
+        /* The Engine would thaw it itself, but only behind the signal, and the note would stay. */
+        int r = is_frozen_by_us(c) ? agent_thaw_begin(c->base.agent, c->container, on_thawed_for_stop, c, &c->thaw) : send_stop(c);
+        return r < 0 ? r : 1;
 }
 
 /* ---- signal */
@@ -184,8 +192,9 @@ static int begin_remove(VerbCall *c) {
 /* ---- all of them */
 
 static const Verb verb_check_witness = { sizeof(VerbCall), verb_inspect, inspected_for_witness };
+static const Verb verb_observe = { sizeof(VerbCall), verb_inspect, inspected_for_note, .absent_is_done = true };
 static const Verb verb_thaw = { sizeof(VerbCall), begin_thaw };
-static const Verb verb_terminate = { sizeof(VerbCall), begin_terminate };
+static const Verb verb_terminate = { sizeof(VerbCall), verb_inspect, inspected_for_stop, .absent_is_done = true };
 static const Verb verb_remove = { sizeof(VerbCall), begin_remove };
 static const Verb verb_signal = { sizeof(VerbCall), begin_signal };
 
@@ -224,6 +233,11 @@ int verb_start(Agent *a, const Verb *verb, const char *container, const VerbCall
         if (ret)
                 *ret = &c->base.call;
         return 0;
+}
+
+void agent_observe(Agent *a, const char *container) {
+        if (container_id_is_valid(container) && !agent_upper_is_noted(a, container))
+                (void) verb_start(a, &verb_observe, container, &(const VerbCall) {}, NULL);
 }
 
 int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {

@@ -44,6 +44,9 @@ int agent_resolve_image(Agent *a, const char *reference, provider_image_cb cb, v
  * own VOLUMEs, on which was decided at create. */
 int agent_capture(Agent *a, const char *container, const ProviderCapture *capture,
                   provider_capture_progress_cb progress, provider_capture_cb cb, void *userdata, ProviderCall **ret);
+/* Looks at a container that runs and notes where its writable layer lies, if the Engine does not tell that once it has ended
+ * (containerd image store). Nothing is called back; what is noted already is not looked at again. */
+void agent_observe(Agent *a, const char *container);
 int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Only thaws what carries a note of ours; not frozen is success. */
 int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);

@@ -24,6 +24,11 @@ int swarm_check_info(Swarm *s, const SwarmInfo *info, Refusal **reterr_refusal) 
                 return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
                               "Docker at %s runs with live-restore, which Swarm services do not work with. "
                               "Remove \"live-restore\" from /etc/docker/daemon.json and restart docker.service.", socket);
+        if (info->storage_driver && !STR_IN_SET(info->storage_driver, "overlay2", "overlayfs"))
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
+                              "Docker at %s keeps containers with the storage driver %s, where the files of a session cannot be saved. "
+                              "Set \"storage-driver\": \"overlay2\" in /etc/docker/daemon.json and restart docker.service.",
+                              socket, info->storage_driver);
         switch (info->state) {
         case SWARM_INACTIVE:
                 if (s->initialize)
@@ -54,7 +59,8 @@ void swarm_take_info(Swarm *s, const SwarmInfo *info) {
         (void) free_and_strdup(&s->local_node, info->node);
         (void) free_and_strdup(&s->system_time, info->system_time);
         (void) free_and_strdup(&s->engine_version, info->version);
-        s->info.node = s->info.error = s->info.version = s->info.system_time = NULL;
+        s->layers_hidden = !streq_ptr(info->storage_driver, "overlay2");
+        s->info.node = s->info.error = s->info.version = s->info.system_time = s->info.storage_driver = NULL;
 }
 
 /* ---- connection ---- */
@@ -185,6 +191,8 @@ static void on_container_event(Swarm *s, const SwarmEvent *e) {
 
         if (!ss || !streq_ptr(e->service, ss->service))
                 return;
+        if (streq(e->action, "start"))
+                swarm_container_runs(s, e->id);
         if (STR_IN_SET(e->action, "start", "die", "oom")) {
                 /* The task says so a moment later. */
                 swarm_session_heat(ss, 2 * USEC_PER_SEC);

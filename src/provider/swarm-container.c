@@ -68,6 +68,11 @@ static int container_call(Provider *p, const char *session, usec_t timeout, swar
 /* ---- the agent ---- */
 
 /* The agent of the container's node; without one the call is refused, and NULL is returned. */
+void swarm_container_runs(Swarm *s, const char *container) {
+        if (s->layers_hidden && s->agent)
+                agent_observe(s->agent, container);
+}
+
 static Agent *agent_of(SwarmCall *c) {
         if (!c->container) {
                 swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", c->session);

@@ -101,6 +101,7 @@ struct Swarm {
         Backoff backoff;
         SwarmInfo info;                 /* strings are not kept, apart from the next three */
         bool info_known;
+        bool layers_hidden;             /* this node's Engine does not tell where a container's files are (containerd image store) */
         char *local_node, *system_time, *engine_version;
         unsigned list_serial, page;
         bool listed;                    /* a list was reported since the connection came up */
@@ -282,6 +283,9 @@ void swarm_find_task(SwarmCall *c);
 int swarm_call_rest(SwarmCall *c, const ProviderRest *rest);
 
 /* ---- swarm-container.c ---- */
+
+/* One of this node is seen running. */
+void swarm_container_runs(Swarm *s, const char *container);
 
 int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret);

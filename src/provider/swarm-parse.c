@@ -85,6 +85,7 @@ int swarm_info_parse(const json_t *o, SwarmInfo *ret) {
                 .error = nonempty(json_string_at(swarm, "Error")),
                 .version = json_string_at(o, "ServerVersion"),
                 .system_time = json_string_at(o, "SystemTime"),
+                .storage_driver = nonempty(json_string_at(o, "Driver")),
         };
         return 0;
 }

@@ -26,7 +26,7 @@ typedef struct SwarmInfo {
         bool live_restore;
         bool journald;                  /* the log driver is there */
         bool history_off;               /* TaskHistoryRetentionLimit 0: exited containers are removed at once */
-        const char *node, *error, *version, *system_time;
+        const char *node, *error, *version, *system_time, *storage_driver;
 } SwarmInfo;
 int swarm_info_parse(const json_t *o, SwarmInfo *ret);
 

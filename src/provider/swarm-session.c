@@ -254,6 +254,8 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
         (void) free_and_strdup(&ss->task_id, t->id);
         set_string(ss, &ss->node, t->node);
         set_string(ss, &ss->container, t->container);
+        if (moved && t->state == SWARM_TASK_RUNNING && ss->container && swarm_node_has_agent(ss->swarm, ss->node))
+                swarm_container_runs(ss->swarm, ss->container);
         meaning = swarm_task_meaning(t, t->node && swarm_node_is_down(ss->swarm, t->node));
         if (moved)
                 ss->waiting_since_usec = swarm_now();

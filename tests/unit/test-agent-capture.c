@@ -2,6 +2,12 @@
 
 /* Saving a container's files: what is asked for, and what is frozen and thawed on every way to the end. */
 
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include "agent-model.h"
 
 static void test_snapshot(void **state) {
@@ -77,6 +83,90 @@ static void test_refusals(void **state) {
         assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
         assert_int_equal(begin_capture(f, "../x", CAPTURE_HOLD, "hold", NULL), -EINVAL);
+}
+
+/* In the child: a root directory like that of a container. */
+static int enter_overlay(const char *dir) {
+        _cleanup_free_ char *options = strformat("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", dir, dir, dir);
+        const char *const names[] = { "lower", "upper", "work", "merged" };
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", dir, "tmpfs", 0, NULL) < 0 ||
+            chdir(dir) < 0)
+                return -errno;
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (mkdir(names[i], 0755) < 0)
+                        return -errno;
+        if (mount("overlay", "merged", "overlay", 0, options) < 0 || chroot("merged") < 0)
+                return -errno;
+        return 0;
+}
+
+/* A process of which the kernel tells an upper directory, <dir>/upper. 0: not without more rights. */
+static pid_t fork_in_overlay(const char *dir) {
+        int ready[2];
+        char ok = 0;
+        pid_t pid;
+
+        assert_int_equal(pipe(ready), 0);
+        pid = fork();
+        if (pid == 0) {
+                (void) !write(ready[1], enter_overlay(dir) < 0 ? "n" : "y", 1);
+                pause();
+                _exit(0);
+        }
+        assert_int_equal(read(ready[0], &ok, 1), 1);
+        (void) close(ready[0]);
+        (void) close(ready[1]);
+        if (ok == 'y')
+                return pid;
+        (void) kill(pid, SIGKILL);
+        (void) waitpid(pid, NULL, 0);
+        return 0;
+}
+
+/* The Engine does not tell where the files are, and the kernel only as long as the container runs. */
+static void test_upper_noted(void **state) {
+        _cleanup_free_ char *dir = NULL, *wanted = NULL;
+        Fixture *f = *state;
+        pid_t own = f->child, other;
+        unsigned n;
+
+        dir = strformat("%s/overlay", f->dir);
+        wanted = strformat("\"upperdir\":\"%s/upper\"", dir);
+        assert_int_equal(mkdir(dir, 0755), 0);
+        other = fork_in_overlay(dir);
+        if (other == 0) {
+                (void) rmdir(dir);
+                skip();
+        }
+        MODEL(f, m->driver = "{\"Name\":\"overlayfs\",\"Data\":null}");
+        f->child = other;
+        agent_observe(f->a, ID);
+        UNTIL(f, agent_upper_is_noted(f->a, ID));
+        n = MODEL(f, m->n_inspect);
+        agent_observe(f->a, ID);
+        MODEL(f, m->running = false);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_int_equal(count_requests(f, wanted), 1);
+        assert_int_equal(MODEL(f, m->n_inspect), n + 2);
+        agent_forget(f->a, ID);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_REFUSED);
+        assert_non_null(strstr(f->message, "docker cp 0123456789ab:"));
+        /* Whoever did not see it start sees it before it is stopped. */
+        MODEL(f, m->running = true);
+        assert_int_equal(CALL(f, agent_terminate(f->a, ID, 0, on_done, f, NULL)), 0);
+        assert_false(MODEL(f, m->running));
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_int_equal(count_requests(f, wanted), 2);
+        /* What the Engine tells goes before what was noted. */
+        MODEL(f, m->driver = "{\"Name\":\"overlay2\",\"Data\":{\"UpperDir\":\"/told\"}}");
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_int_equal(count_requests(f, "\"upperdir\":\"/told\""), 1);
+        f->child = own;
+        (void) kill(other, SIGKILL);
+        (void) waitpid(other, NULL, 0);
+        (void) rmdir(dir);
 }
 
 static void unpause_by_somebody(Fixture *f, const char *stage) {
@@ -209,6 +299,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exited, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures_thaw, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),

@@ -30,7 +30,7 @@ static void test_states(void **state) {
 }
 
 static void test_info(void **state) {
-        _cleanup_json_ json_t *o = json("{\"ServerVersion\":\"20.10.24\",\"LiveRestoreEnabled\":true,\"SystemTime\":\"2026-11-21T01:21:35Z\","
+        _cleanup_json_ json_t *o = json("{\"ServerVersion\":\"20.10.24\",\"Driver\":\"overlay2\",\"LiveRestoreEnabled\":true,\"SystemTime\":\"2026-11-21T01:21:35Z\","
                 "\"Plugins\":{\"Log\":[\"local\",\"journald\"]},\"Swarm\":{\"NodeID\":\"abc\",\"LocalNodeState\":\"active\",\"ControlAvailable\":true,"
                 "\"Cluster\":{\"Spec\":{\"Orchestration\":{\"TaskHistoryRetentionLimit\":0}}}}}"), *none = json("{\"ServerVersion\":\"x\"}"), *bad = json("{}");
         SwarmInfo i;
@@ -39,6 +39,7 @@ static void test_info(void **state) {
         assert_int_equal(i.state, SWARM_ACTIVE);
         assert_true(i.manager && i.live_restore && i.journald && i.history_off);
         assert_string_equal(i.node, "abc");
+        assert_string_equal(i.storage_driver, "overlay2");
         assert_int_equal(swarm_info_parse(none, &i), 0);
         assert_int_equal(i.state, SWARM_INACTIVE);
         assert_false(i.manager || i.live_restore || i.journald || i.history_off);
