@@ -164,7 +164,7 @@ struct SwarmCall {
         usec_t containers_usec;         /* remove: when the tasks were gone, or a container was removed */
         bool place_again, tasks_known;
         bool slot_known;                /* no task is left of the last run, or it is not worth waiting for */
-        usec_t slot_since_usec;         /* CLOCK_BOOTTIME: asked for */
+        usec_t slot_since_usec, slot_seen_usec; /* CLOCK_BOOTTIME: the first and the last answer without a gap between them */
         swarm_step slot_next;           /* when it is empty */
         swarm_step next_step;           /* after the service or the preparation is there */
         swarm_step container_step;      /* after the container is found, if there is one */

@@ -9,6 +9,7 @@
 #define SLOT_POLL_USEC (50 * USEC_PER_MSEC)
 #define SLOT_HISTORY_USEC (2 * USEC_PER_SEC)
 #define SLOT_REMOVE_USEC (10 * USEC_PER_SEC)
+#define SLOT_GAP_USEC USEC_PER_SEC
 
 static void ask(SwarmCall *c);
 
@@ -27,10 +28,21 @@ static bool is_taken(const SwarmCall *c, const json_t *tasks) {
         return false;
 }
 
+/* What Swarm needs to remove a task is its own time: an Engine that was away begins anew. */
+static void count_time(SwarmCall *c) {
+        usec_t now = swarm_now();
+
+        if (now > c->slot_seen_usec + SLOT_GAP_USEC)
+                c->slot_since_usec = now;
+        c->slot_seen_usec = now;
+}
+
 static void on_tasks(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
 
         c->engine = NULL;
+        if (a->outcome == ENGINE_OK)
+                count_time(c);
         if (a->outcome != ENGINE_OK)
                 swarm_call_fail(c, a, "list the tasks of the session");
         else if (is_taken(c, a->json))
@@ -52,6 +64,5 @@ static void ask(SwarmCall *c) {
 
 void swarm_wait_for_slot(SwarmCall *c, swarm_step next) {
         c->slot_next = next;
-        c->slot_since_usec = swarm_now();
         ask(c);
 }
