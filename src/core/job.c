@@ -144,6 +144,14 @@ void job_end(Job *j, JobState state, Refusal *error) {
         session_changed(s, CHANGE_JOB);
 }
 
+static int job_start(Job *j) {
+        j->state = JOB_RUNNING;
+        j->started_usec = core_now();
+        job_mark_dirty(j);
+        job_changed(j, CHANGE_STATE);
+        return operation_start(j->session, j);
+}
+
 int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
         Refusal *error = NULL;
 
@@ -157,12 +165,13 @@ int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
                 return 0;
 
         (void) refuse(&error, REFUSAL_CANCELED, "The job was canceled by uid %u.", actor);
-        if (j->state == JOB_QUEUED) {
+        /* Of a creation the session itself has to be undone, also before its turn came. */
+        if (j->state == JOB_QUEUED && (j->type != JOB_CREATE || job_start(j) < 0)) {
                 job_end(j, JOB_CANCELED, error);
                 return 0;
         }
         j->cancel_requested = true;
-        operation_cancel(j->session->operation, error);
+        operation_cancel(j->session->operation, actor, error);
         return 0;
 }
 
@@ -191,11 +200,7 @@ void session_start_next_job(Session *s) {
                 }
                 if (refuse_if_impossible(s, j))
                         continue;
-                j->state = JOB_RUNNING;
-                j->started_usec = core_now();
-                job_mark_dirty(j);
-                job_changed(j, CHANGE_STATE);
-                int r = operation_start(s, j);
+                int r = job_start(j);
                 if (r >= 0)
                         return;
                 job_end(j, JOB_FAILED, refusal_of(r, NULL));

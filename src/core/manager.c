@@ -273,6 +273,10 @@ void manager_end_session(Session *s) {
 
         while ((j = s->jobs)) {
                 Refusal *error = NULL;
+                if (j->type == JOB_DESTROY) {
+                        job_end(j, JOB_DONE, NULL);
+                        continue;
+                }
                 (void) refuse(&error, REFUSAL_NO_SUCH_SESSION, "Session \"%s\" was destroyed.", s->name);
                 job_end(j, JOB_FAILED, error);
         }
@@ -379,7 +383,7 @@ void manager_stop(Manager *m, usec_t timeout_usec, event_cb done, void *userdata
                 if (!s->operation || !operation_is_cancelable(s->operation))
                         continue;
                 (void) refuse(&error, REFUSAL_INTERRUPTED, "The orchestrator was stopped while the job ran.");
-                operation_cancel(s->operation, error);
+                operation_cancel(s->operation, 0, error);
         }
         if (timer_new(m->event, check_quiet, m, &m->stop_timer) < 0)
                 stop_now(m);

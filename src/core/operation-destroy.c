@@ -14,9 +14,13 @@ static void step_intend_destroy(Operation *o) {
 
         o->cancelable = false;
         s->wanted = false;
-        if (s->state != SESSION_DESTROYING)
-                session_set_state(s, SESSION_DESTROYING, NULL);
-        s->ended_by_uid = o->job->actor_uid;
+        if (!s->end_reason)
+                (void) free_and_strdup(&s->end_reason, "destroyed");
+        /* What goes on after a crash is still what that one asked for. */
+        if (s->state != SESSION_DESTROYING) {
+                s->ended_by_uid = o->actor_uid;
+                session_set_state(s, SESSION_DESTROYING, o->error ? o->error->message : NULL);
+        }
         session_mark_dirty(s);
         operation_commit_surely(o);
 }
@@ -135,13 +139,17 @@ static void step_save_gone(Operation *o) {
 static void step_log_gone(Operation *o) {
         Session *s = o->session;
 
-        log_event(LOG_NOTICE, MESSAGE_SESSION_DESTROYED, SESSION_FIELDS(s, o->job), "Session %s: destroyed.", s->name);
+        log_event(LOG_NOTICE, MESSAGE_SESSION_DESTROYED, SESSION_FIELDS(s, o->job), "Session %s: destroyed.%s%s", s->name,
+                  o->error ? " Its creation was undone: " : "", o->error ? o->error->message : "");
         operation_next(o);
 }
 
 const operation_step operation_steps_destroy[] = {
         step_intend_destroy, step_kill, step_remove, step_removed, step_delete_generations, step_save_gone, step_log_gone, NULL,
 };
+
+/* Of a creation that asked nobody for anything yet. */
+const operation_step operation_steps_forget[] = { step_intend_destroy, step_save_gone, step_log_gone, NULL };
 
 static void step_intend_delete(Operation *o) {
         o->cancelable = false;

@@ -19,7 +19,7 @@ static bool is_create(const Operation *o) {
 static void name_remedy(Operation *o) {
         Refusal *error = NULL;
 
-        if (!o->error || o->error->code == REFUSAL_CANCELED || o->error->code == REFUSAL_INTERRUPTED)
+        if (!o->error || o->error->code == REFUSAL_INTERRUPTED)
                 return;
         if (refuse(&error, o->error->code, "%s Session \"%s\" is left as failed: start it when that is mended, or destroy it.", o->error->message,
                    o->session->name) != -EBADRQC)
@@ -28,9 +28,30 @@ static void name_remedy(Operation *o) {
         o->error = error;
 }
 
+static bool is_canceled_create(const Operation *o) {
+        return is_create(o) && o->error && o->error->code == REFUSAL_CANCELED;
+}
+
+/* Whoever cancels a creation wants nothing of it: no name that is taken, no service, nothing to clear away by hand. */
+static void undo_create(Operation *o, const operation_step *steps) {
+        const char *reason = "canceled";
+
+        for (const Job *j = o->session->jobs; j; j = j->next)
+                if (j->type == JOB_DESTROY)
+                        reason = "destroyed";
+        (void) free_and_strdup(&o->session->end_reason, reason);
+        operation_undo_by(o, steps);
+}
+
 /* Where a session ends whose start was undone. */
 static void settle(Operation *o) {
         Session *s = o->session;
+
+        if (is_canceled_create(o)) {
+                /* A new one has asked the provider for nothing, nor has an attempt that a crash cut off. */
+                undo_create(o, o->from_state == SESSION_NEW ? operation_steps_forget : operation_steps_destroy);
+                return;
+        }
         SessionState back = is_create(o) || o->from_state == SESSION_FAILED ? SESSION_FAILED :
                             session_state_is_rest(o->from_state) ? o->from_state : SESSION_STOPPED;
 
@@ -58,6 +79,11 @@ static void on_discarded(void *userdata, int r, const Refusal *refusal) {
 /* The provider was asked for a task, and none has run yet: there are no files that could be lost. */
 static void undo_asked(Operation *o) {
         Session *s = o->session;
+
+        if (is_canceled_create(o)) {
+                undo_create(o, operation_steps_destroy);
+                return;
+        }
 
         if (s->task == TASK_RUNNING || s->task == TASK_EXITED) {
                 /* Came up after all. */

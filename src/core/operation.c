@@ -58,6 +58,7 @@ static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
                 .restore_generation = j->options.generation > 0 ? j->options.generation : s->generation,
                 .snapshot = snapshot,
                 .backoff = { .min_usec = USEC_PER_SEC, .max_usec = 60 * USEC_PER_SEC },
+                .actor_uid = j->actor_uid,
         };
         int r = timer_new(s->manager->event, on_timer, o, &o->timer);
         if (r < 0) {
@@ -103,7 +104,10 @@ void operation_next(Operation *o) {
         timer_disarm(o->doubt);
         if (!o->plan.first[++o->step]) {
                 if (!o->plan.then) {
-                        operation_done(o);
+                        if (o->error)
+                                operation_undone(o);
+                        else
+                                operation_done(o);
                         return;
                 }
                 o->plan = (OperationPlan) { o->plan.then };
@@ -135,6 +139,13 @@ void operation_done(Operation *o) {
 void operation_undone(Operation *o) {
         operation_end(o, o->error && o->error->code == REFUSAL_CANCELED ? JOB_CANCELED :
                          o->error && o->error->code == REFUSAL_INTERRUPTED ? JOB_INTERRUPTED : JOB_FAILED);
+}
+
+void operation_undo_by(Operation *o, const operation_step *steps) {
+        o->plan = (OperationPlan) { steps };
+        o->step = 0;
+        o->undo = NULL;
+        o->plan.first[0](o);
 }
 
 void operation_fail(Operation *o, Refusal *error) {
@@ -219,7 +230,8 @@ bool operation_is_cancelable(const Operation *o) {
         return o->cancelable;
 }
 
-void operation_cancel(Operation *o, Refusal *reason) {
+void operation_cancel(Operation *o, uid_t actor, Refusal *reason) {
+        o->actor_uid = actor;
         o->call = provider_call_cancel(o->call);
         commit_wait_cancel(TAKE_PTR(o->wait));
         operation_fail(o, reason);

@@ -40,6 +40,7 @@ struct Operation {
         uint64_t restore_generation;
         SessionState rest_state;        /* hibernated or stopped */
         Refusal *error;                 /* why it is being undone */
+        uid_t actor_uid;                /* who asked for what it does now: for the job, or for its end */
 };
 
 /* The plan of the job's verb, in the state in which the session is. */
@@ -48,7 +49,7 @@ int operation_start(Session *s, Job *j);
 int operation_recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot);
 Operation *operation_free(Operation *o);
 bool operation_is_cancelable(const Operation *o);
-void operation_cancel(Operation *o, Refusal *reason);   /* takes reason */
+void operation_cancel(Operation *o, uid_t actor, Refusal *reason);      /* takes reason */
 void operation_observed(Operation *o);
 
 /* For steps. */
@@ -57,6 +58,7 @@ void operation_done(Operation *o);                      /* job done */
 void operation_fail(Operation *o, Refusal *error);      /* takes error; runs undo */
 void operation_fail_with(Operation *o, int r, const Refusal *refusal);
 void operation_undone(Operation *o);                    /* job failed or canceled, with o->error */
+void operation_undo_by(Operation *o, const operation_step *steps);      /* for `undo`: these, then operation_undone() */
 void operation_commit_then_next(Operation *o);          /* the next step comes when all is on disk */
 void operation_retry(Operation *o, operation_step step, const char *stage);     /* after a while, without end */
 void operation_provider_done(void *userdata, int r, const Refusal *refusal);    /* provider_done_cb: next or fail */
@@ -71,4 +73,4 @@ void operation_commit_surely(Operation *o);
 
 extern const operation_step operation_steps_create[], operation_steps_up[], operation_steps_hibernate[], operation_steps_stop[],
         operation_steps_save_exited[], operation_steps_snapshot[], operation_steps_discard[], operation_steps_lay_down[], operation_steps_finish_rest[],
-        operation_steps_finish_record[], operation_steps_destroy[], operation_steps_delete_snapshot[];
+        operation_steps_finish_record[], operation_steps_destroy[], operation_steps_forget[], operation_steps_delete_snapshot[];

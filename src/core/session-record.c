@@ -36,7 +36,7 @@ int session_to_record(const Session *s, SessionRecord *ret) {
                 .stopped_usec = s->stopped_usec,
                 .last_activity_usec = s->last_activity_usec,
                 .ended_usec = s->ended_usec,
-                .end_reason = s->ended_usec > 0 ? (char *) "destroyed" : NULL,
+                .end_reason = s->end_reason,
                 .ended_by_uid = s->ended_by_uid,
                 .from_session = s->from_session,
                 .from_generation = s->from_generation,
@@ -58,6 +58,7 @@ static int copy_strings(Session *s, const SessionRecord *r) {
                 { &s->image, r->image },
                 { &s->base_image, r->base_image },
                 { &s->from_session, r->from_session },
+                { &s->end_reason, r->end_reason },
         };
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 if (free_and_strdup(strings[i].to, strings[i].from) < 0)
@@ -98,6 +99,7 @@ int session_from_record(Manager *m, const SessionRecord *rec, Session **ret) {
         s->stopped_usec = rec->stopped_usec;
         s->last_activity_usec = rec->last_activity_usec;
         s->from_generation = rec->from_generation;
+        s->ended_by_uid = state == SESSION_DESTROYING ? rec->ended_by_uid : UID_UNSET;
         *ret = TAKE_PTR(s);
         return 0;
 }

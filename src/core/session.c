@@ -59,6 +59,7 @@ Session *session_free(Session *s) {
         free(s->image);
         free(s->base_image);
         free(s->from_session);
+        free(s->end_reason);
         free(s->health);
         free(s->container);
         free(s->task_error);

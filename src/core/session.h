@@ -62,6 +62,7 @@ struct Session {
         char *health;                   /* from the provider; NULL without a check */
 
         usec_t ended_usec;              /* > 0: destroyed, waiting to be archived */
+        char *end_reason;               /* "destroyed", "canceled"; NULL while it is to live */
         uid_t ended_by_uid;
 
         Provider *provider;             /* NULL while no provider of that name is configured */

@@ -32,7 +32,7 @@ typedef struct SessionRecord {
         unsigned failures;              /* automatic starts that failed in a row */
         usec_t created_usec, started_usec, stopped_usec, last_activity_usec;    /* 0 = never */
         usec_t ended_usec;              /* > 0: archived */
-        char *end_reason;               /* NULL while it lives */
+        char *end_reason;               /* "destroyed", "canceled"; NULL while it is to live */
         uid_t ended_by_uid;
         char *from_session;             /* clone: the session and generation it was made from; NULL */
         uint64_t from_generation;

@@ -304,13 +304,129 @@ static void test_create_fails(void **state) {
         Session *s = create(f, "eta", "missing");
 
         WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
-        assert_non_null(s->state_detail);
+        assert_non_null(strstr(s->state_detail, "No registry has an image"));
+        assert_non_null(strstr(s->state_detail, "start it when that is mended, or destroy it."));
         s = create(f, "theta", "unpullable");
         WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
         s = create(f, "iota", "volumes");
         WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
         assert_non_null(strstr(s->state_detail, "VOLUME"));
         run_job(f, s, JOB_DESTROY, NULL);
+}
+
+typedef struct Ended {
+        unsigned n;
+        char name[64], reason[64];
+        uid_t by;
+        usec_t when;
+} Ended;
+
+static int take_ended(const SessionRecord *r, void *userdata) {
+        Ended *e = userdata;
+
+        if (e->n++ == 0) {
+                (void) snprintf(e->name, sizeof(e->name), "%s", r->name);
+                (void) snprintf(e->reason, sizeof(e->reason), "%s", strempty(r->end_reason));
+                e->by = r->ended_by_uid;
+                e->when = r->ended_usec;
+        }
+        return 0;
+}
+
+/* Of the session nothing is left but a row in the archive. */
+static void expect_ended(Fixture *f, const char *name, const char *id, const char *reason, uid_t by) {
+        uint64_t value;
+        Ended e = {};
+
+        assert_null(manager_find_session(f->m, name));
+        assert_int_equal(fake_read(f->p, id, &value), -ENOENT);
+        assert_int_equal(store_each_ended_session(f->m->store, 0, 10, take_ended, &e), 0);
+        assert_string_equal(e.name, name);
+        assert_string_equal(e.reason, reason);
+        assert_int_equal(e.by, by);
+        assert_true(e.when > 0);
+}
+
+static void cancel_create(Fixture *f, Session *s) {
+        _cleanup_free_ char *id = strdup(s->id), *name = strdup(s->name);
+        Job *j = s->jobs;
+
+        assert_int_equal(job_cancel(j, 1000, NULL), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_CANCELED);
+        assert_int_equal(j->error->code, REFUSAL_CANCELED);
+        expect_ended(f, name, id, "canceled", 1000);
+}
+
+/* Wherever it is by then. */
+static void test_create_canceled(void **state) {
+        Fixture *f = *state;
+        Session *s;
+        Job *j;
+
+        /* Before its turn: the provider has not said what it has. */
+        SessionParameters p = { .name = "cancel", .image = "base", .owner = UID_UNSET };
+        assert_false(provider_ready(f));
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
+        assert_int_equal(j->state, JOB_QUEUED);
+        cancel_create(f, s);
+        assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
+
+        /* Before anything was asked for. */
+        fake_set_latency(f->p, FAKE_RESOLVE, 60 * USEC_PER_SEC);
+        s = create(f, "cancel", "base");
+        WAIT_FOR(f, fake_calls(f->p, FAKE_RESOLVE) == 1);
+        cancel_create(f, s);
+        fake_set_latency(f->p, FAKE_RESOLVE, 0);
+
+        /* With a service, and then a container. */
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        s = create(f, "cancel", "base");
+        WAIT_FOR(f, s->exists && s->task == TASK_PENDING);
+        cancel_create(f, s);
+        fake_set_latency(f->p, FAKE_START, 0);
+        s = create(f, "cancel", "base");
+        WAIT_FOR(f, s->task == TASK_STARTING);
+        cancel_create(f, s);
+
+        s = create_running(f, "cancel");
+        run_job(f, s, JOB_DESTROY, NULL);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* It is as final as any destroy. */
+static void test_create_canceled_and_crash(void **state) {
+        Fixture *f = *state;
+        Session *s;
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        fake_set_latency(f->p, FAKE_REMOVE, 60 * USEC_PER_SEC);
+        s = create(f, "cancel", "base");
+        _cleanup_free_ char *id = strdup(s->id);
+        WAIT_FOR(f, s->exists && s->task == TASK_PENDING);
+        assert_int_equal(job_cancel(s->jobs, 1000, NULL), 0);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REMOVE) == 1);
+        assert_int_equal(s->state, SESSION_DESTROYING);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f) && !manager_find_session(f->m, "cancel"));
+        expect_ended(f, "cancel", id, "canceled", 1000);
+}
+
+/* Who destroys what is being created gets what he asked for, and no failure. */
+static void test_destroy_while_created(void **state) {
+        Fixture *f = *state;
+        Session *s;
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        s = create(f, "short", "base");
+        _cleanup_free_ char *id = strdup(s->id);
+        WAIT_FOR(f, s->exists && s->task == TASK_PENDING);
+        Job *created = s->jobs, *snapshot = request(s, JOB_SNAPSHOT, NULL), *destroyed = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, job_state_is_ended(destroyed->state));
+        assert_int_equal(destroyed->state, JOB_DONE);
+        assert_int_equal(created->state, JOB_CANCELED);
+        assert_int_equal(snapshot->state, JOB_CANCELED);
+        expect_ended(f, "short", id, "destroyed", 0);
 }
 
 /* Somebody removes the service that a job waits for: the job must not wait until its time is over. */
@@ -516,6 +632,9 @@ int main(void) {
                 T(test_exit_is_saved),
                 T(test_node_reboot),
                 T(test_create_fails),
+                T(test_create_canceled),
+                T(test_create_canceled_and_crash),
+                T(test_destroy_while_created),
                 T(test_start_taken_away),
                 T(test_clone),
                 T(test_limits),
