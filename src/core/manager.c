@@ -371,7 +371,7 @@ static void check_quiet(void *userdata) {
                 (void) timer_arm(m->stop_timer, 50 * USEC_PER_MSEC);
 }
 
-/* What can be undone is undone, so that nobody stays frozen; the rest is resolved when the service is back. */
+/* What is being saved is undone, so that nobody stays frozen. The rest is resolved when the service is back: a start goes on. */
 void manager_stop(Manager *m, usec_t timeout_usec, event_cb done, void *userdata) {
         m->stopping = true;
         m->stop_done = done;
@@ -380,7 +380,7 @@ void manager_stop(Manager *m, usec_t timeout_usec, event_cb done, void *userdata
         for (Session *s = m->sessions_by_id, *next; s; s = next) {
                 Refusal *error = NULL;
                 next = s->hh_id.next;
-                if (!s->operation || !operation_is_cancelable(s->operation))
+                if (!s->operation || !operation_is_cancelable_save(s->operation))
                         continue;
                 (void) refuse(&error, REFUSAL_INTERRUPTED, "The orchestrator was stopped while the job ran.");
                 operation_cancel(s->operation, 0, error);

@@ -19,7 +19,7 @@ static bool is_create(const Operation *o) {
 static void name_remedy(Operation *o) {
         Refusal *error = NULL;
 
-        if (!o->error || o->error->code == REFUSAL_INTERRUPTED)
+        if (!o->error)
                 return;
         if (refuse(&error, o->error->code, "%s Session \"%s\" is left as failed: start it when that is mended, or destroy it.", o->error->message,
                    o->session->name) != -EBADRQC)

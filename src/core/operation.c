@@ -230,6 +230,10 @@ bool operation_is_cancelable(const Operation *o) {
         return o->cancelable;
 }
 
+bool operation_is_cancelable_save(const Operation *o) {
+        return o->cancelable && o->undo == operation_undo_save;
+}
+
 void operation_cancel(Operation *o, uid_t actor, Refusal *reason) {
         o->actor_uid = actor;
         o->call = provider_call_cancel(o->call);

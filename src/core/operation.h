@@ -49,6 +49,8 @@ int operation_start(Session *s, Job *j);
 int operation_recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot);
 Operation *operation_free(Operation *o);
 bool operation_is_cancelable(const Operation *o);
+/* It saves files, and its container may be frozen. */
+bool operation_is_cancelable_save(const Operation *o);
 void operation_cancel(Operation *o, uid_t actor, Refusal *reason);      /* takes reason */
 void operation_observed(Operation *o);
 

@@ -18,7 +18,7 @@ typedef struct Fixture {
         sd_event *event;
         Manager *m;
         Provider *p;
-        int committed;
+        bool stopped;
 } Fixture;
 
 static void open_manager(Fixture *f) {
@@ -98,6 +98,19 @@ static usec_t monotonic(void) {
 static void crash(Fixture *f) {
         manager_free(f->m);
         open_manager(f);
+}
+
+static void on_stopped(void *userdata) {
+        ((Fixture *) userdata)->stopped = true;
+}
+
+/* The service is stopped in an orderly way and comes back. */
+static void restart(Fixture *f) {
+        f->stopped = false;
+        manager_stop(f->m, 10 * USEC_PER_SEC, on_stopped, f);
+        while (!f->stopped)
+                assert_true(sd_event_run(f->event, 100000) >= 0);
+        crash(f);
 }
 
 static bool provider_ready(Fixture *f) {
@@ -573,6 +586,32 @@ static void test_crash_anywhere(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Sessions that are on their way up do not suffer from a restart of the service. */
+static void test_restart_while_starting(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "resumed");
+
+        assert_int_equal(fake_write(f->p, s->id, 3), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_RESTORE, NULL);
+        WAIT_FOR(f, s->task == TASK_PENDING);
+        s = create(f, "created", "base");
+        WAIT_FOR(f, s->task == TASK_PENDING);
+        fake_set_latency(f->p, FAKE_RESOLVE, 60 * USEC_PER_SEC);
+        s = create(f, "resolved", "base");
+        WAIT_FOR(f, fake_calls(f->p, FAKE_RESOLVE) == 3);
+        restart(f);
+        static const char *const names[] = { "resumed", "created", "resolved" };
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                s = manager_find_session(f->m, names[i]);
+                assert_non_null(s);
+                WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        }
+        assert_int_equal(value_of(f, manager_find_session(f->m, "resumed")), 3);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static void test_generations_max(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "nu");
@@ -640,6 +679,7 @@ int main(void) {
                 T(test_limits),
                 T(test_bad_parameters),
                 T(test_crash_anywhere),
+                T(test_restart_while_starting),
                 T(test_generations_max),
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
