@@ -40,7 +40,7 @@ static JobType finish_type(const Snapshot *snapshot) {
 }
 
 static void recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot) {
-        int r = operation_recover(s, type, steps, snapshot);
+        int r = operation_recover(s, type, NULL, steps, snapshot);
         if (r < 0)
                 log_error_errno(r, "Session %s: what a crash left could not be taken up: %m", s->name);
 }
@@ -57,7 +57,17 @@ static void keep_proven(Session *s) {
 /* A start that a crash cut off: which files it began from stands at the provider. */
 static void adopt_generation(Session *s) {
         if (s->state == SESSION_RESUMING && (s->observed_generation == 0 || session_find_snapshot(s, s->observed_generation)))
-                s->generation = s->observed_generation;
+                session_set_generation(s, s->observed_generation);
+}
+
+/* With the generation that was asked for then, as far as the provider has heard of it. */
+static void resume(Session *s) {
+        const JobOptions options = {
+                .generation = s->exists && s->task_wanted && session_find_snapshot(s, s->observed_generation) ? s->observed_generation : 0,
+        };
+        int r = operation_recover(s, JOB_START, &options, operation_steps_up, NULL);
+        if (r < 0)
+                log_error_errno(r, "Session %s: the start that was cut off could not be taken up: %m", s->name);
 }
 
 static void on_retry(void *userdata) {
@@ -133,7 +143,9 @@ static void save_exited(Session *s) {
 
 static void set_removed(Session *s) {
         keep_proven(s);
-        bool has_files = session_find_snapshot(s, s->generation) != NULL;
+        /* That of a discard, too, which a crash cut off after it was done. */
+        session_set_generation(s, session_newest_generation(s));
+        bool has_files = s->generation > 0;
         _cleanup_free_ char *detail = has_files ?
                 strformat("Its container was removed from outside; generation %" PRIu64 " is the newest that was saved. Start it to go on from there.", s->generation) :
                 strdup("Its container was removed from outside, and no generation of its files was saved. Start it to begin anew from its image.");
@@ -213,7 +225,7 @@ static void act(Session *s, ReconcileAction action) {
                 if (session_state_is_rest(s->state))
                         start_job(s, JOB_START);
                 else
-                        recover(s, JOB_START, operation_steps_up, NULL);
+                        resume(s);
                 break;
         case RECONCILE_LAY_DOWN:
                 recover(s, JOB_STOP, operation_steps_lay_down, NULL);

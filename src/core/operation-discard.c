@@ -10,6 +10,8 @@
 
 int operation_discard(Operation *o, provider_done_cb cb) {
         Session *s = o->session;
+        uint64_t generation = session_newest_generation(s);
+        const Snapshot *snapshot = session_find_snapshot(s, generation);
         _cleanup_free_ char *label = NULL;
         int r = session_to_label(s, &label);
 
@@ -17,30 +19,24 @@ int operation_discard(Operation *o, provider_done_cb cb) {
                 return r;
         return s->provider->vtable->discard(s->provider, &(ProviderRest) {
                 .session = s->id,
-                .image = session_current_image(s),
-                .generation = session_find_snapshot(s, s->generation) ? s->generation : 0,
+                .image = snapshot ? snapshot->record.image : s->base_image,
+                .generation = snapshot ? generation : 0,
                 .record = label,
         }, cb, o, &o->call);
 }
 
-/* Not the one it was restored from, where that is older: nobody goes back to it without asking. */
-static void go_to_newest(Session *s) {
-        uint64_t newest = 0;
+void operation_discarded(Operation *o) {
+        Session *s = o->session;
 
-        for (const Snapshot *x = s->snapshots; x; x = x->hh.next)
-                if (x->record.phase == SNAPSHOT_KEPT)
-                        newest = MAX(newest, x->record.generation);
-        if (newest == s->generation)
-                return;
-        s->generation = newest;
-        session_changed(s, CHANGE_GENERATION);
+        session_expect_task(s, false);
+        session_set_generation(s, session_newest_generation(s));
+        o->restore_generation = s->generation;
 }
 
 static void step_intend_discard(Operation *o) {
         o->cancelable = false;
         o->undo = operation_undo_save;
         o->session->wanted = o->job->type == JOB_RESTART;
-        go_to_newest(o->session);
         session_set_state(o->session, SESSION_STOPPING, NULL);
         session_mark_dirty(o->session);
         operation_commit_then_next(o);
@@ -56,7 +52,7 @@ static void step_discard(Operation *o) {
 static void step_save_discarded(Operation *o) {
         Session *s = o->session;
 
-        session_expect_task(s, false);
+        operation_discarded(o);
         s->stopped_usec = core_now();
         s->stop_reason = STOP_REASON_MANUAL;
         session_set_state(s, SESSION_STOPPED, NULL);
@@ -74,7 +70,7 @@ static void on_laid_down(void *userdata, int r, const Refusal *refusal) {
 
         o->call = NULL;
         if (r >= 0) {
-                session_expect_task(o->session, false);
+                operation_discarded(o);
                 operation_next(o);
                 return;
         }

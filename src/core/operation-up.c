@@ -72,8 +72,14 @@ static void on_discarded(void *userdata, int r, const Refusal *refusal) {
                 log_warning("Session %s: the start that failed could not be taken back at the provider, ignoring: %s", o->session->name,
                             refusal ? refusal->message : strerror(-r));
         else
-                session_expect_task(o->session, false);
+                operation_discarded(o);
         settle(o);
+}
+
+/* The container that runs, or ran, was made from what was asked for. */
+static void take_generation(Operation *o) {
+        if (!is_create(o))
+                session_set_generation(o->session, session_find_snapshot(o->session, o->restore_generation) ? o->restore_generation : 0);
 }
 
 /* The provider was asked for a task, and none has run yet: there are no files that could be lost. */
@@ -87,6 +93,7 @@ static void undo_asked(Operation *o) {
 
         if (s->task == TASK_RUNNING || s->task == TASK_EXITED) {
                 /* Came up after all. */
+                take_generation(o);
                 session_set_state(s, SESSION_RUNNING, NULL);
                 operation_undone(o);
                 return;
@@ -244,6 +251,7 @@ static void exited_at_once(Operation *o) {
         Session *s = o->session;
         Refusal *error = NULL;
 
+        take_generation(o);
         s->wanted = false;
         s->stop_reason = STOP_REASON_EXITED;
         (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
@@ -326,13 +334,12 @@ static void step_save_running(Operation *o) {
         Session *s = o->session;
 
         o->cancelable = false;
-        if (!is_create(o))
-                s->generation = session_find_snapshot(s, o->restore_generation) ? o->restore_generation : 0;
+        take_generation(o);
         s->started_usec = s->last_activity_usec = core_now();
         s->stop_reason = STOP_REASON_NONE;
         session_set_state(s, SESSION_RUNNING, NULL);
         session_mark_dirty(s);
-        session_changed(s, CHANGE_STATE | CHANGE_GENERATION);
+        session_changed(s, CHANGE_STATE);
         operation_commit_surely(o);
 }
 

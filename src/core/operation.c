@@ -55,7 +55,7 @@ static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
                 .plan = plan,
                 .from_state = s->state,
                 .rest_state = j->type == JOB_HIBERNATE ? SESSION_HIBERNATED : SESSION_STOPPED,
-                .restore_generation = j->options.generation > 0 ? j->options.generation : s->generation,
+                .restore_generation = j->options.generation > 0 ? j->options.generation : session_newest_generation(s),
                 .snapshot = snapshot,
                 .backoff = { .min_usec = USEC_PER_SEC, .max_usec = 60 * USEC_PER_SEC },
                 .actor_uid = j->actor_uid,
@@ -74,9 +74,9 @@ int operation_start(Session *s, Job *j) {
         return start(s, j, plan_of(s, j), NULL);
 }
 
-int operation_recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot) {
+int operation_recover(Session *s, JobType type, const JobOptions *options, const operation_step *steps, Snapshot *snapshot) {
         Job *j;
-        int r = job_new(s->manager, s, type, NULL, 0, &j);
+        int r = job_new(s->manager, s, type, options, 0, &j);
         if (r < 0)
                 return r;
         j->state = JOB_RUNNING;

@@ -45,8 +45,8 @@ struct Operation {
 
 /* The plan of the job's verb, in the state in which the session is. */
 int operation_start(Session *s, Job *j);
-/* By the orchestrator itself, after a crash: a new job with a plan of its own. `snapshot` may be NULL. */
-int operation_recover(Session *s, JobType type, const operation_step *steps, Snapshot *snapshot);
+/* By the orchestrator itself, after a crash: a new job with a plan of its own. `options` and `snapshot` may be NULL. */
+int operation_recover(Session *s, JobType type, const JobOptions *options, const operation_step *steps, Snapshot *snapshot);
 Operation *operation_free(Operation *o);
 bool operation_is_cancelable(const Operation *o);
 /* It saves files, and its container may be frozen. */
@@ -69,6 +69,7 @@ void operation_provider_done(void *userdata, int r, const Refusal *refusal);    
 void operation_undo_save(Operation *o);
 /* Asks the provider to lay the session to rest as its newest generation, whatever is in its container. */
 int operation_discard(Operation *o, provider_done_cb cb);
+void operation_discarded(Operation *o);         /* it has done so */
 
 /* For what must not fail any more: tries again until the store takes it. */
 void operation_commit_surely(Operation *o);

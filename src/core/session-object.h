@@ -48,6 +48,10 @@ void session_start_next_job(Session *s);
 char *registry_reference(const Config *c, const char *repository, const char *tag);
 /* More generations than GenerationsMax=: the oldest that nothing needs is marked to go. */
 void session_limit_generations(Session *s);
+/* What runs now, or is stored for the next start. */
+void session_set_generation(Session *s, uint64_t generation);
+/* Not always that: it may have been restored from an older one. To that nobody goes back without asking. 0: there is none. */
+uint64_t session_newest_generation(const Session *s);
 /* A proven one becomes the newest generation. */
 void session_keep_snapshot(Session *s, Snapshot *snapshot);
 /* Generations that are marked to go, or whose push was cut off, and that no operation works on: deletes one. */

@@ -109,12 +109,28 @@ const char *session_current_image(const Session *s) {
         return snapshot ? snapshot->record.image : s->base_image;
 }
 
+void session_set_generation(Session *s, uint64_t generation) {
+        if (s->generation == generation)
+                return;
+        s->generation = generation;
+        session_mark_dirty(s);
+        session_changed(s, CHANGE_GENERATION);
+}
+
+uint64_t session_newest_generation(const Session *s) {
+        uint64_t newest = 0;
+
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT)
+                        newest = MAX(newest, i->record.generation);
+        return newest;
+}
+
 void session_keep_snapshot(Session *s, Snapshot *snapshot) {
         snapshot->record.phase = SNAPSHOT_KEPT;
         snapshot_mark_dirty(s, snapshot);
-        s->generation = snapshot->record.generation;
+        session_set_generation(s, snapshot->record.generation);
         session_changed(s, CHANGE_GENERATION);
-        session_mark_dirty(s);
 }
 
 int session_add_snapshot(Session *s, const SnapshotRecord *r) {
