@@ -128,14 +128,17 @@ static void set_exited(Session *s) {
 static void save_exited(Session *s) {
         usec_t delay = SAVE_RETRY_MIN_USEC;
 
-        if (s->jobs || (s->retry && timer_is_armed(s->retry)))
-                return;
-        s->wanted = s->wanted && was_ended_by_engine(s);
-        session_mark_dirty(s);
+        if (s->wanted && !was_ended_by_engine(s)) {
+                s->wanted = false;
+                session_mark_dirty(s);
+        }
         if (s->failures == 0) {
+                timer_disarm(s->retry);
                 start_job(s, JOB_SAVE_EXITED);
                 return;
         }
+        if (s->jobs || (s->retry && timer_is_armed(s->retry)))
+                return;
         for (unsigned i = 1; i < s->failures && delay < SAVE_RETRY_MAX_USEC; i++)
                 delay *= 2;
         retry_later(s, MIN(delay, SAVE_RETRY_MAX_USEC));

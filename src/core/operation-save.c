@@ -15,18 +15,37 @@ static bool is_snapshot(const Operation *o) {
         return o->job->type == JOB_SNAPSHOT;
 }
 
-/* What the session is, if its saving is undone: what the provider last saw of its container. */
+/* Its main process has ended. Where that had been known before, it is the saving that fails: the next try waits. */
+static void settle_exited(Operation *o) {
+        Session *s = o->session;
+        _cleanup_free_ char *detail = strformat("The main process has ended; its files are still in its container and will be saved. The last try failed: %s",
+                                                o->error ? o->error->message : "no reason known.");
+
+        s->failures = o->from_state == SESSION_EXITED ? s->failures + 1 : 0;
+        if (s->stop_reason == STOP_REASON_NONE)
+                s->stop_reason = o->from_state == SESSION_EXITED ? STOP_REASON_MANUAL : STOP_REASON_EXITED;
+        session_set_state(s, SESSION_EXITED, detail);
+}
+
+/* What the session is, if its saving is undone: what the provider last saw of its container. What was removed is reconciled. */
+static void settle_state(Operation *o) {
+        Session *s = o->session;
+
+        if (s->task == TASK_EXITED || o->from_state == SESSION_EXITED)
+                settle_exited(o);
+        else if (s->task == TASK_LOST)
+                session_set_state(s, SESSION_LOST, o->error ? o->error->message : NULL);
+        else if (s->exists && s->task_wanted && s->task != TASK_GONE) {
+                s->failures = 0;
+                session_set_state(s, SESSION_RUNNING, NULL);
+        }
+}
+
 static void settle(Operation *o) {
         Session *s = o->session;
 
-        if (!is_snapshot(o)) {
-                SessionState back = s->task == TASK_EXITED || o->from_state == SESSION_EXITED ? SESSION_EXITED :
-                                    s->task == TASK_LOST ? SESSION_LOST : SESSION_RUNNING;
-                s->failures++;
-                session_set_state(s, back, back == SESSION_RUNNING || !o->error ? NULL : o->error->message);
-                if (back == SESSION_RUNNING)
-                        s->failures = 0;
-        }
+        if (!is_snapshot(o))
+                settle_state(o);
         if (o->error && o->error->code != REFUSAL_CANCELED)
                 log_event(LOG_WARNING, MESSAGE_CAPTURE_ABORTED, SESSION_FIELDS(s, o->job), "Session %s: its files were not saved, it is %s: %s", s->name,
                           session_state_to_string(s->state), o->error->message);

@@ -189,13 +189,14 @@ typedef struct ProviderVTable {
         int (*create)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
         /* From rest to a task of spec->image; makes the record anew if somebody removed it. */
         int (*run)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
-        /* Stop signal, grace, SIGKILL; done when the main process is gone. The container keeps its files. */
+        /* Stop signal, grace, SIGKILL; done when the main process is gone, and reported as that. The container keeps its files. */
         int (*terminate)(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret);
         int (*signal)(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
         int (*capture)(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                        provider_capture_cb cb, void *userdata, ProviderCall **ret);
         /* 0: the witness holds. REFUSAL_FILES_CHANGED: it does not. Other failures: not known now. */
         int (*check_witness)(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
+        /* Done when nothing of ours is frozen any more; if the main process is gone, that has been reported. */
         int (*thaw)(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
         /* Witness checked, SIGKILL, 0 replicas with the new image and labels, in this order. */
         int (*rest)(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);

@@ -191,8 +191,11 @@ static void on_container_event(Swarm *s, const SwarmEvent *e) {
 
         if (!ss || !streq_ptr(e->service, ss->service))
                 return;
-        if (streq(e->action, "start"))
+        if (streq(e->action, "start")) {
                 swarm_container_runs(s, e->id);
+                if (streq_ptr(e->id, ss->container))
+                        ss->container_ended = false;
+        }
         if (STR_IN_SET(e->action, "start", "die", "oom")) {
                 /* The task says so a moment later. */
                 swarm_session_heat(ss, 2 * USEC_PER_SEC);

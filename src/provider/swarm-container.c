@@ -67,12 +67,12 @@ static int container_call(Provider *p, const char *session, usec_t timeout, swar
 
 /* ---- the agent ---- */
 
-/* The agent of the container's node; without one the call is refused, and NULL is returned. */
 void swarm_container_runs(Swarm *s, const char *container) {
         if (s->layers_hidden && s->agent)
                 agent_observe(s->agent, container);
 }
 
+/* The agent of the container's node; without one the call is refused, and NULL is returned. */
 static Agent *agent_of(SwarmCall *c) {
         if (!c->container) {
                 swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", c->session);
@@ -108,6 +108,36 @@ static void agent_begun(SwarmCall *c, int r) {
         swarm_call_finish(c, r, NULL);
 }
 
+/* ---- what became of the container: its task says it only a moment later, and callers decide upon it ---- */
+
+static void step_done(SwarmCall *c) {
+        swarm_call_finish(c, 0, NULL);
+}
+
+static void on_looked(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+        SwarmSession *ss = swarm_session_find(c->swarm, c->session);
+
+        c->engine = NULL;
+        if (ss && a->outcome == ENGINE_OK && STR_IN_SET(json_string_at(a->json, "State", "Status"), "exited", "dead"))
+                swarm_session_set_ended(ss, c->container, (int) json_integer_at(a->json, "State", "ExitCode"));
+        /* Who hears of it may cancel this call. */
+        swarm_call_later(c, 0, step_done);
+        if (ss)
+                (void) swarm_session_report(ss);
+}
+
+static void on_agent_done_look(void *userdata, int r, const Refusal *refusal) {
+        SwarmCall *c = userdata;
+        _cleanup_free_ char *path = r >= 0 ? strformat("/containers/%s/json", c->container) : NULL;
+
+        c->agent = NULL;
+        if (path)
+                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .once = true }, on_looked);
+        else
+                swarm_call_finish(c, r, refusal_copy(refusal));
+}
+
 static void step_terminate(SwarmCall *c) {
         Agent *agent;
 
@@ -117,7 +147,7 @@ static void step_terminate(SwarmCall *c) {
         }
         agent = agent_of(c);
         if (agent)
-                agent_begun(c, agent_terminate(agent, c->container, c->grace_usec, on_agent_done, c, &c->agent));
+                agent_begun(c, agent_terminate(agent, c->container, c->grace_usec, on_agent_done_look, c, &c->agent));
 }
 
 int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -156,7 +186,7 @@ static void step_thaw(SwarmCall *c) {
         }
         agent = agent_of(c);
         if (agent)
-                agent_begun(c, agent_thaw(agent, c->container, on_agent_done, c, &c->agent));
+                agent_begun(c, agent_thaw(agent, c->container, on_agent_done_look, c, &c->agent));
 }
 
 int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {

@@ -45,6 +45,8 @@ typedef struct SwarmSession {
         usec_t started_usec;
         int exit_code;
         bool frozen, container_gone, container_listed;  /* known of this node's containers only */
+        bool container_ended;           /* seen, though its task may not say so yet */
+        int container_exit_code;
         char *health;
 
         usec_t absent_since_usec, absent_seen_usec;     /* of answers without its task */
@@ -230,6 +232,8 @@ SwarmSession *swarm_session_find_service(Swarm *s, const char *service);
 int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret);
 void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t);      /* NULL: it has none */
 void swarm_session_set_container(SwarmSession *ss, bool frozen, const char *health, bool gone);
+/* The Engine says that this container has ended. Its task says so a moment later, and until then something else. */
+void swarm_session_set_ended(SwarmSession *ss, const char *container, int exit_code);
 /* The node of its task went down or came back. */
 void swarm_session_node_changed(SwarmSession *ss);
 /* Tells the observer if something changed and a list has been reported. False: the provider is gone. */
@@ -250,6 +254,7 @@ void swarm_poll_stop(Swarm *s);
 void swarm_inspect(Swarm *s, const char *service);      /* looks at that service when it can */
 /* GET /tasks of these service names, at most SWARM_POLL_BATCH; a new string. */
 #define SWARM_POLL_BATCH 40
+#define SWARM_ENDED_HOT_USEC (2 * USEC_PER_SEC)         /* what just ended is asked for often for so long */
 char *swarm_tasks_path(const char *const *names, size_t n);
 
 /* ---- swarm-prepare.c ---- */

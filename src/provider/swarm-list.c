@@ -219,6 +219,8 @@ static void apply_containers(Swarm *s, const json_t *containers) {
                         continue;
                 ss->container_listed = true;
                 swarm_session_set_container(ss, c.frozen, c.health, false);
+                if (c.ended)
+                        swarm_session_set_ended(ss, c.id, c.exit_code);
         }
         HASH_ITER(hh, s->sessions, ss, tmp)
                 if (ss->task == TASK_EXITED && !ss->container_listed && streq_ptr(ss->node, s->local_node))

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <limits.h>
+
 #include "provider/swarm-parse.h"
 
 static const char *const swarm_state_names[_SWARM_STATE_MAX] = {
@@ -213,14 +215,26 @@ static const char *status_health(const char *status) {
         return NULL;
 }
 
+/* "Exited (143) 2 seconds ago" */
+static int status_exit_code(const char *status) {
+        const char *code = status ? startswith(status, "Exited (") : NULL;
+        long n = code ? strtol(code, NULL, 10) : 0;
+
+        return n >= 0 && n <= INT_MAX ? (int) n : 0;
+}
+
 int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
+        const char *state = json_string_at(o, "State");
+
         if (!json_string_at(o, "Id"))
                 return -EBADMSG;
         *ret = (SwarmContainer) {
                 .id = json_string_at(o, "Id"),
                 .session = nonempty(json_string_at(o, "Labels", PROVIDER_LABEL_SESSION)),
                 .health = status_health(json_string_at(o, "Status")),
-                .frozen = streq_ptr(json_string_at(o, "State"), "paused"),
+                .frozen = streq_ptr(state, "paused"),
+                .ended = STR_IN_SET(state, "exited", "dead"),
+                .exit_code = status_exit_code(json_string_at(o, "Status")),
         };
         return 0;
 }

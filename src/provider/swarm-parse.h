@@ -70,7 +70,8 @@ int swarm_node_parse(const json_t *o, ProviderNode *ret);
 /* A member of GET /containers/json */
 typedef struct SwarmContainer {
         const char *id, *session, *health;      /* health as in ProviderObservation */
-        bool frozen;
+        bool frozen, ended;
+        int exit_code;                          /* ended */
 } SwarmContainer;
 int swarm_container_parse(const json_t *o, SwarmContainer *ret);
 

@@ -20,7 +20,6 @@ static const struct {
 #define SWEEP_LARGE_USEC (60 * USEC_PER_SEC)
 #define SWEEP_LARGE 200U
 #define WARM_USEC (2 * USEC_PER_SEC)
-#define ENDED_HOT_USEC (2 * USEC_PER_SEC)
 
 static bool is_hot(const SwarmSession *ss, usec_t now) {
         return ss->wanted && now < ss->hot_until_usec;
@@ -239,7 +238,7 @@ static void on_ended(const EngineAnswer *a, void *userdata) {
                         continue;
                 ss = swarm_session_find_service(s, t.service);
                 if (ss && ss->wanted && streq_ptr(ss->task_id, t.id) && ss->task_state != t.state)
-                        swarm_session_heat(ss, ENDED_HOT_USEC);
+                        swarm_session_heat(ss, SWARM_ENDED_HOT_USEC);
         }
 }
 

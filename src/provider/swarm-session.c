@@ -86,7 +86,7 @@ static void clear_task(SwarmSession *ss) {
         SET(ss, frozen, false);
         SET(ss, started_usec, 0);
         SET(ss, exit_code, 0);
-        ss->container_gone = false;
+        ss->container_gone = ss->container_ended = false;
 }
 
 static int session_new(Swarm *s, const SwarmService *service, SwarmSession **ret) {
@@ -245,7 +245,7 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
         if (!streq_ptr(ss->task_id, t->id) || !streq_ptr(ss->container, t->container)) {
                 set_string(ss, &ss->health, NULL);
                 SET(ss, frozen, false);
-                ss->container_gone = false;
+                ss->container_gone = ss->container_ended = false;
         }
         ss->task_seen = true;
         ss->absent_seen_usec = 0;
@@ -259,7 +259,11 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
         meaning = swarm_task_meaning(t, t->node && swarm_node_is_down(ss->swarm, t->node));
         if (moved)
                 ss->waiting_since_usec = swarm_now();
-        SET(ss, exit_code, meaning == TASK_EXITED ? t->exit_code : 0);
+        if (meaning == TASK_RUNNING && ss->container_ended) {
+                meaning = TASK_EXITED;
+                SET(ss, exit_code, ss->container_exit_code);
+        } else
+                SET(ss, exit_code, meaning == TASK_EXITED ? t->exit_code : 0);
         if (t->state == SWARM_TASK_RUNNING)
                 SET(ss, started_usec, t->since_usec);
         if (meaning == TASK_PENDING)
@@ -291,6 +295,19 @@ void swarm_session_set_container(SwarmSession *ss, bool frozen, const char *heal
         ss->container_gone = gone;
         if (gone && ss->task == TASK_EXITED)
                 SET(ss, task, TASK_GONE);
+}
+
+void swarm_session_set_ended(SwarmSession *ss, const char *container, int exit_code) {
+        if (!ss->wanted || !streq_ptr(ss->container, container))
+                return;
+        ss->container_ended = true;
+        ss->container_exit_code = exit_code;
+        SET(ss, frozen, false);
+        if (ss->task != TASK_RUNNING)
+                return;
+        SET(ss, task, TASK_EXITED);
+        SET(ss, exit_code, exit_code);
+        swarm_session_heat(ss, SWARM_ENDED_HOT_USEC);
 }
 
 /* ---- reports ---- */

@@ -349,6 +349,52 @@ static void test_capture_fails(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+static void note_states(void *userdata, ObjectKind kind, void *object, uint64_t mask) {
+        if (kind == OBJECT_SESSION)
+                *(uint32_t *) userdata |= UINT32_C(1) << ((Session *) object)->state;
+}
+
+/* The main process is gone, so the session does not run, whatever became of its files. */
+static void test_stop_fails_after_the_end(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "ended");
+        uint32_t seen = 0;
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        manager_set_observer(f->m, note_states, &seen);
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry is full."), 0);
+        Job *j = request(s, JOB_STOP, NULL);
+        WAIT_FOR(f, s->state == SESSION_STOPPING);
+        seen = 0;
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->state, SESSION_EXITED);
+        assert_non_null(strstr(s->state_detail, "still in its container"));
+        assert_non_null(strstr(s->state_detail, "The registry is full."));
+        assert_int_equal(value_of(f, s), 7);
+        run_job(f, s, JOB_STOP, NULL);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->stop_reason, STOP_REASON_MANUAL);
+        assert_int_equal(seen & UINT32_C(1) << SESSION_RUNNING, 0);
+        run_job(f, s, JOB_START, NULL);
+
+        /* It ends while it is hibernated: what it left is saved at once. */
+        fake_set_latency(f->p, FAKE_CAPTURE, 500 * USEC_PER_MSEC);
+        j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, s->frozen);
+        seen = 0;
+        assert_int_equal(fake_exit_session(f->p, s->id, 9), 0);
+        fake_set_latency(f->p, FAKE_CAPTURE, 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_int_equal(s->stop_reason, STOP_REASON_EXITED);
+        assert_int_equal(seen & UINT32_C(1) << SESSION_RUNNING, 0);
+        assert_int_equal(s->failures, 0);
+        manager_set_observer(f->m, NULL, NULL);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static void test_cancel(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "delta");
@@ -760,6 +806,7 @@ int main(void) {
                 T(test_wrong_state),
                 T(test_no_registry),
                 T(test_capture_fails),
+                T(test_stop_fails_after_the_end),
                 T(test_cancel),
                 T(test_exit_is_saved),
                 T(test_node_reboot),

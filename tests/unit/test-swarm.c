@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "provider/swarm-internal.h"
 #include "provider/swarm-network.h"
 #include "provider/swarm-parse.h"
 #include "provider/swarm-spec.h"
@@ -105,6 +106,7 @@ static void test_others(void **state) {
                 *node = json("{\"ID\":\"n1\",\"Spec\":{\"Role\":\"manager\",\"Availability\":\"drain\"},\"Description\":{\"Hostname\":\"h\",\"Resources\":"
                              "{\"NanoCPUs\":2000000000,\"MemoryBytes\":5}},\"Status\":{\"State\":\"down\",\"Addr\":\"10.99.0.1\"}}"),
                 *container = json("{\"Id\":\"c1\",\"State\":\"paused\",\"Status\":\"Up 3 minutes (unhealthy) (Paused)\",\"Labels\":{\"swarm.session\":\"abc\"}}"),
+                *exited = json("{\"Id\":\"c1\",\"State\":\"exited\",\"Status\":\"Exited (143) 2 seconds ago\"}"),
                 *event = json("{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"c1\",\"Attributes\":{\"com.docker.swarm.service.id\":\"s1\",\"swarm.session\":\"abc\"}}}"),
                 *other = json("{\"Type\":\"volume\",\"Action\":\"create\",\"Actor\":{\"ID\":\"v\"}}");
         SwarmService s;
@@ -124,10 +126,81 @@ static void test_others(void **state) {
         assert_int_equal(swarm_container_parse(container, &c), 0);
         assert_true(c.frozen);
         assert_string_equal(c.health, "unhealthy");
+        assert_false(c.ended);
+        assert_int_equal(swarm_container_parse(exited, &c), 0);
+        assert_true(c.ended);
+        assert_int_equal(c.exit_code, 143);
         assert_int_equal(swarm_event_parse(event, &e), 0);
         assert_int_equal(e.type, SWARM_EVENT_CONTAINER);
         assert_string_equal(e.session, "abc");
         assert_int_equal(swarm_event_parse(other, &e), -EBADMSG);
+}
+
+typedef struct Seen {
+        TaskState task;
+        int exit_code;
+        unsigned n;
+} Seen;
+
+static void see(Provider *p, const ProviderObservation *o, void *userdata) {
+        Seen *seen = userdata;
+
+        *seen = (Seen) { .task = o->task, .exit_code = o->exit_code, .n = seen->n + 1 };
+}
+
+/* What the Engine says of a container counts more than what its task says until Swarm has heard of it. */
+static void test_ended(void **state) {
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "i", .version = 1, .replicas = 1 };
+        SwarmTask t = {
+                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "i",
+                .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING, .created_usec = 5,
+        };
+        SwarmSession *ss;
+        Http *http;
+        Provider *p;
+        Seen seen = {};
+
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(http_new(event, &http), 0);
+        assert_int_equal(swarm_provider_new(event, http, &(const SwarmConfig) {
+                .engine_socket = "/nonexistent", .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "auto",
+        }, &p), 0);
+        swarm_of(p)->observer = (ProviderObserver) { .on_session = see, .userdata = &seen };
+        swarm_of(p)->listed = true;
+        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+
+#define SHOWS(expected, code)                                           \
+        do {                                                            \
+                assert_true(swarm_session_report(ss));                  \
+                assert_int_equal(seen.task, expected);                  \
+                assert_int_equal(seen.exit_code, code);                 \
+        } while (0)
+        swarm_session_set_task(ss, &t);
+        SHOWS(TASK_RUNNING, 0);
+        swarm_session_set_ended(ss, "another", 1);
+        SHOWS(TASK_RUNNING, 0);
+        swarm_session_set_ended(ss, "c1", 143);
+        SHOWS(TASK_EXITED, 143);
+        unsigned n = seen.n;
+        swarm_session_set_task(ss, &t);
+        SHOWS(TASK_EXITED, 143);
+        assert_int_equal(seen.n, n);
+        t.state = SWARM_TASK_FAILED;
+        t.desired = SWARM_TASK_SHUTDOWN;
+        t.exit_code = 143;
+        swarm_session_set_task(ss, &t);
+        SHOWS(TASK_EXITED, 143);
+        /* The next one is another. */
+        t = (SwarmTask) {
+                .id = "t2", .service = "s1", .node = "n1", .container = "c2", .image = "i",
+                .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING, .created_usec = 6,
+        };
+        swarm_session_set_task(ss, &t);
+        SHOWS(TASK_RUNNING, 0);
+#undef SHOWS
+        provider_free(p);
+        http_free(http);
 }
 
 static const ProviderSpec spec = {
@@ -255,7 +328,7 @@ static void test_conflicts(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
-                cmocka_unit_test(test_others), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
