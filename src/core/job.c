@@ -32,6 +32,9 @@ int job_link(Manager *m, Job *j) {
         HASH_FIND(hh, m->jobs, &j->id, sizeof(j->id), other);
         if (other)
                 return -EEXIST;
+        int r = job_state_is_ended(j->state) ? 0 : usage_add_job(j);
+        if (r < 0)
+                return r;
         HASH_ADD(hh, m->jobs, id, sizeof(j->id), j);
         m->last_job_id = MAX(m->last_job_id, j->id);
         return 0;
@@ -130,6 +133,7 @@ void job_end(Job *j, JobState state, Refusal *error) {
         Session *s = j->session;
 
         assert(!job_state_is_ended(j->state));
+        usage_remove_job(j);
         j->state = state;
         j->ended_usec = core_now();
         refusal_free(j->error);

@@ -179,7 +179,7 @@ static int fill_spec(const Config *c, const Source *source, const SessionParamet
 }
 
 static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) {
-        unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = 0, running = 0;
+        unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = usage_sessions_of(m, owner);
 
         if (m->stopping)
                 return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "The orchestrator is stopping. Try again when it is back.");
@@ -187,15 +187,11 @@ static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) 
                 return refuse(reterr, REFUSAL_STORE_FAILED, "The state cannot be saved now, so no session can be created. Make room in the state directory.");
         if (all >= m->config->sessions_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "There are %u sessions already (SessionsMax=). Destroy some that are not needed.", all);
-        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
-                mine += s->owner_uid == owner;
         if (owner != 0 && mine >= m->config->sessions_per_user_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "Uid %u has %u sessions already (SessionsPerUserMax=). Destroy one that is not needed, or ask an administrator for more.", owner, mine);
-        for (Job *j = m->jobs; j; j = j->hh.next)
-                running += !job_state_is_ended(j->state);
-        if (actor != 0 && running >= m->config->running_jobs_max)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", running);
+        if (actor != 0 && m->jobs_running >= m->config->running_jobs_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", m->jobs_running);
         return 0;
 }
 
@@ -249,14 +245,11 @@ static int check_reservation(const SessionSpec *spec, Refusal **reterr) {
 
 /* Reservations are what Swarm places by; a session that could never be placed is refused with the figures. */
 static int check_capacity(Manager *m, const ProviderEntry *e, const SessionSpec *spec, Refusal **reterr) {
-        uint64_t total = 0, reserved = 0;
+        uint64_t total = 0, reserved = e->reserved_memory_bytes;
 
         for (Node *n = m->nodes; n; n = n->hh.next)
                 if (streq(n->provider, e->name) && streq_ptr(n->state, "ready") && streq_ptr(n->availability, "active") && n->agent)
                         total += n->memory_bytes;
-        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
-                if (s->provider == e->provider && session_state_is_active(s->state))
-                        reserved += s->spec.reserved_memory_bytes;
         if (total == 0 || reserved + spec->reserved_memory_bytes <= total / 10 * 9)
                 return 0;
 

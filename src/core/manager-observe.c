@@ -329,6 +329,7 @@ static Session *rebuild(ProviderEntry *e, const ProviderObservation *o) {
                 return NULL;
         }
         s->state = o->wanted ? SESSION_RESUMING : o->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
+        usage_update_session(s);
         s->wanted = o->wanted;
         session_mark_dirty(s);
         for (Snapshot *i = s->snapshots; i; i = i->hh.next)

@@ -176,6 +176,7 @@ Manager *manager_free(Manager *m) {
                 HASH_DEL(m->nodes, n);
                 node_free(n);
         }
+        usage_done(m);
         timer_free(m->prune);
         timer_free(m->stop_timer);
         store_close(m->store);
@@ -197,8 +198,10 @@ int manager_add_provider(Manager *m, Provider *p) {
         e->provider = p;
         HASH_ADD_KEYPTR(hh, m->providers, e->name, strlen(e->name), e);
         for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
-                if (streq(s->provider_name, e->name))
+                if (streq(s->provider_name, e->name)) {
                         s->provider = p;
+                        usage_update_session(s);
+                }
         return 0;
 }
 
@@ -305,8 +308,7 @@ void manager_totals(const Manager *m, ManagerTotals *ret) {
                         if (i->record.phase == SNAPSHOT_KEPT)
                                 ret->storage_used_bytes += i->record.bytes;
         }
-        for (const Job *j = m->jobs; j; j = j->hh.next)
-                ret->jobs_running += !job_state_is_ended(j->state);
+        ret->jobs_running = m->jobs_running;
         for (const Node *n = m->nodes; n; n = n->hh.next)
                 if (streq_ptr(n->state, "ready")) {
                         ret->cpus_total += (double) n->nano_cpus / 1e9;

@@ -52,8 +52,16 @@ typedef struct ProviderEntry {
         bool listed;            /* a full list has come since it was connected last */
         unsigned list_serial;
         usec_t lost_usec;       /* when it became unavailable last; 0 = never */
+        uint64_t reserved_memory_bytes;         /* by its active sessions */
         UT_hash_handle hh;
 } ProviderEntry;
+
+/* Somebody who has sessions or jobs that have not ended. */
+typedef struct User {
+        uid_t uid;
+        unsigned sessions, jobs;
+        UT_hash_handle hh;
+} User;
 
 typedef struct CommitWait CommitWait;
 typedef struct DirtyList DirtyList;
@@ -67,6 +75,8 @@ struct Manager {
         Job *jobs;
         Node *nodes;
         ProviderEntry *providers;
+        User *users;
+        unsigned jobs_running;  /* and queued */
         uint64_t last_job_id;
         bool store_healthy, stopping;
 

@@ -57,6 +57,16 @@ void session_keep_snapshot(Session *s, Snapshot *snapshot);
 /* Generations that are marked to go, or whose push was cut off, and that no operation works on: deletes one. */
 void session_collect_garbage(Session *s);
 
+/* What the limits bound (core/usage.c). A session counts while it is in the tables, a job until it ends. */
+unsigned usage_sessions_of(const Manager *m, uid_t uid);
+unsigned usage_jobs_of(const Manager *m, uid_t uid);
+int usage_add_session(Session *s);
+void usage_update_session(Session *s);          /* its state has changed, or its provider was found */
+void usage_remove_session(Session *s);
+int usage_add_job(Job *j);
+void usage_remove_job(Job *j);
+void usage_done(Manager *m);
+
 /* What is to be saved at the end of the turn (core/manager-commit.c). */
 void manager_mark_session(Manager *m, Session *s);
 void manager_mark_job(Manager *m, Job *j);

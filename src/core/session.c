@@ -40,8 +40,10 @@ Session *session_free(Session *s) {
                 HASH_DEL(s->snapshots, snapshot);
                 snapshot_free(snapshot);
         }
-        if (s->hh_id.tbl)
+        if (s->hh_id.tbl) {
+                usage_remove_session(s);
                 HASH_DELETE(hh_id, s->manager->sessions_by_id, s);
+        }
         if (s->hh_name.tbl)
                 HASH_DELETE(hh_name, s->manager->sessions_by_name, s);
         provider_call_cancel(s->call);
@@ -78,6 +80,9 @@ int session_link(Session *s) {
         HASH_FIND(hh_name, m->sessions_by_name, s->name, strlen(s->name), other);
         if (other)
                 return -EEXIST;
+        int r = usage_add_session(s);
+        if (r < 0)
+                return r;
         HASH_ADD_KEYPTR(hh_id, m->sessions_by_id, s->id, strlen(s->id), s);
         HASH_ADD_KEYPTR(hh_name, m->sessions_by_name, s->name, strlen(s->name), s);
         ProviderEntry *e = manager_find_provider(m, s->provider_name);
@@ -239,6 +244,7 @@ void session_set_state(Session *s, SessionState state, const char *detail) {
                 s->started_usec = core_now();
         session_mark_dirty(s);
         if (old != state) {
+                usage_update_session(s);
                 _cleanup_free_ char *new_field = strformat("SWARM_STATE=%s", session_state_to_string(state));
                 _cleanup_free_ char *old_field = strformat("SWARM_OLD_STATE=%s", session_state_to_string(old));
                 Job *j = session_current_job(s);
@@ -294,18 +300,13 @@ static int check_provider(Session *s, Refusal **reterr) {
 
 static int check_queue(Session *s, JobType verb, uid_t actor, Refusal **reterr) {
         Manager *m = s->manager;
-        unsigned queued = 0, all = 0, mine = 0;
+        unsigned queued = 0, all = m->jobs_running, mine = usage_jobs_of(m, actor);
         Job *j;
 
         DL_COUNT(s->jobs, j, queued);
         if (queued > m->config->queued_operations_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "Session \"%s\" has %u operations waiting already (QueuedOperationsMax=). Wait for them or cancel some.", s->name, queued - 1);
-        for (j = m->jobs; j; j = j->hh.next)
-                if (!job_state_is_ended(j->state)) {
-                        all++;
-                        mine += j->actor_uid == actor;
-                }
         if (actor != 0 && all >= m->config->running_jobs_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", all);
         if (actor != 0 && mine >= m->config->running_jobs_per_user_max)

@@ -86,6 +86,7 @@ struct Session {
         uint64_t observed_generation;
         unsigned list_serial;           /* of the list that named it last */
 
+        uint64_t counted_memory_bytes;  /* of its reservation, in its provider's sum */
         bool dirty;
         UT_hash_handle hh_id, hh_name;
 };

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "basic/log.h"
-#include "core/manager.h"
+#include "core/session-object.h"
 #include "provider/fake.h"
 
 typedef struct Fixture {
@@ -658,6 +658,69 @@ static void test_limits(void **state) {
         assert_int_equal(refusal->code, REFUSAL_LIMIT_EXCEEDED);
 }
 
+/* What is counted as it changes is what would be counted now. */
+static void expect_usage(Fixture *f) {
+        uint64_t reserved = 0;
+        unsigned jobs = 0;
+
+        for (const Session *s = f->m->sessions_by_id; s; s = s->hh_id.next) {
+                unsigned mine = 0;
+                for (const Session *i = f->m->sessions_by_id; i; i = i->hh_id.next)
+                        mine += i->owner_uid == s->owner_uid;
+                assert_int_equal(usage_sessions_of(f->m, s->owner_uid), mine);
+                reserved += session_state_is_active(s->state) ? s->spec.reserved_memory_bytes : 0;
+        }
+        for (const Job *j = f->m->jobs; j; j = j->hh.next) {
+                unsigned mine = 0;
+                for (const Job *i = f->m->jobs; i; i = i->hh.next)
+                        mine += i->actor_uid == j->actor_uid && !job_state_is_ended(i->state);
+                assert_int_equal(usage_jobs_of(f->m, j->actor_uid), mine);
+                jobs += !job_state_is_ended(j->state);
+        }
+        assert_int_equal(f->m->jobs_running, jobs);
+        assert_int_equal(manager_find_provider(f->m, "fake")->reserved_memory_bytes, reserved);
+}
+
+static void test_usage(void **state) {
+        static const JobType verbs[] = { JOB_HIBERNATE, JOB_STOP, JOB_SNAPSHOT, JOB_RESTART, JOB_DESTROY };
+        _cleanup_free_ char *command = NULL;
+        Fixture *f = *state;
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f));
+        for (uid_t i = 0; i < 20; i++) {
+                SessionParameters p = { .image = i % 7 == 6 ? "missing" : "base", .memory_bytes = (i + 1) * 100 * MIB, .owner = 1000 + i % 3 };
+                assert_int_equal(manager_create_session(f->m, &p, 1000 + i % 2, &s, &j, NULL), 0);
+                expect_usage(f);
+        }
+        while (f->m->jobs_running > 0) {
+                assert_true(sd_event_run(f->event, 100000) >= 0);
+                expect_usage(f);
+        }
+        unsigned n = 0;
+        for (s = f->m->sessions_by_id; s; s = s->hh_id.next, n++)
+                (void) session_request(s, verbs[n % ELEMENTSOF(verbs)], NULL, 1000 + n % 2, &j, NULL);
+        expect_usage(f);
+        for (int i = 0; i < 20; i++)
+                assert_true(sd_event_run(f->event, 100000) >= 0);
+        expect_usage(f);
+        crash(f);
+        expect_usage(f);
+        WAIT_FOR(f, provider_ready(f) && f->m->jobs_running == 0);
+        expect_usage(f);
+
+        /* Without the store: from what the provider says. */
+        command = strformat("rm -f %s*", f->store);
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f) && f->m->jobs_running == 0);
+        assert_non_null(f->m->sessions_by_id);
+        expect_usage(f);
+        assert_int_equal(usage_sessions_of(f->m, 4711), 0);
+}
+
 static void test_bad_parameters(void **state) {
         Fixture *f = *state;
         const SessionParameters bad[] = {
@@ -817,6 +880,7 @@ int main(void) {
                 T(test_start_taken_away),
                 T(test_clone),
                 T(test_limits),
+                T(test_usage),
                 T(test_bad_parameters),
                 T(test_crash_anywhere),
                 T(test_restart_while_starting),
