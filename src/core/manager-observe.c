@@ -163,6 +163,7 @@ static void set_lost(Session *s) {
         _cleanup_free_ char *detail = strformat("Node %s does not answer. The session goes on when the node is back, or can be restored from its newest generation.",
                                                 strna(s->node));
         adopt_generation(s);
+        keep_proven(s);
         s->stop_reason = STOP_REASON_NODE_LOST;
         log_event(LOG_WARNING, MESSAGE_SESSION_LOST, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
         session_set_state(s, SESSION_LOST, detail);

@@ -233,12 +233,19 @@ static void step_rest(Operation *o);
 
 static void on_rested(void *userdata, int r, const Refusal *refusal) {
         Operation *o = userdata;
+        Session *s = o->session;
 
         o->call = NULL;
         if (r >= 0) {
-                session_expect_task(o->session, false);
+                session_expect_task(s, false);
                 operation_next(o);
         } else if (r == -EBADRQC && refusal->code == REFUSAL_FILES_CHANGED)
+                operation_fail_with(o, r, refusal);
+        /* Nothing is left that could be laid to rest: what was proven is all there is, and the next start makes the record anew. */
+        else if (!s->exists)
+                operation_next(o);
+        /* Whether the container ran on shows when its node is back, if ever. */
+        else if (s->task == TASK_LOST)
                 operation_fail_with(o, r, refusal);
         else {
                 _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
@@ -246,7 +253,8 @@ static void on_rested(void *userdata, int r, const Refusal *refusal) {
         }
 }
 
-/* The files are safe. From here on only a witness that broke turns back; everything else is tried until it is done. */
+/* The files are safe. From here on only a witness that broke or that cannot be asked turns back; everything else is tried
+ * until it is done. */
 static void step_rest(Operation *o) {
         Session *s = o->session;
         _cleanup_free_ char *label = NULL;

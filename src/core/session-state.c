@@ -131,7 +131,7 @@ const char *session_state_remedy(SessionState s) {
         if (s == SESSION_FAILED)
                 return "Start it again, or destroy it.";
         if (s == SESSION_LOST)
-                return "Wait for its node, restore it from its newest generation, or destroy it.";
+                return "Wait for its node, restore it from its newest generation if it has one, or destroy it.";
         if (s == SESSION_EXITED)
                 return "Its files are being saved; wait until it is stopped.";
         if (s == SESSION_DESTROYING || s == SESSION_GONE)

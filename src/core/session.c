@@ -262,8 +262,14 @@ void session_set_state(Session *s, SessionState state, const char *detail) {
 static int check_generation(Session *s, JobType verb, const JobOptions *o, Refusal **reterr) {
         if (verb != JOB_RESTORE && verb != JOB_DELETE_SNAPSHOT)
                 return 0;
-        if (verb == JOB_RESTORE && o->generation == 0)
+        if (verb == JOB_RESTORE && o->generation == 0) {
+                /* Its container may come back with its node. */
+                if (s->state == SESSION_LOST && session_newest_generation(s) == 0)
+                        return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
+                                      "Session \"%s\" was lost with its node, and no generation of its files was saved that it could be restored from. "
+                                      "Wait for its node, or destroy it.", s->name);
                 return 0;
+        }
         if (!session_find_snapshot(s, o->generation))
                 return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
                               "Session \"%s\" has no generation %" PRIu64 ". Its generations are listed by ListSnapshots.", s->name, o->generation);

@@ -395,6 +395,70 @@ static void test_stop_fails_after_the_end(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* The generation is proven, and then there is nothing any more to lay to rest. */
+static void test_rest_of_nothing(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "vanished");
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        fake_set_latency(f->p, FAKE_REST, 50 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 1);
+        assert_int_equal(fake_vanish(f->p, s->id), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+        run_job(f, s, JOB_RESTORE, NULL);
+        assert_int_equal(value_of(f, s), 7);
+
+        /* The node goes down: it can be restored elsewhere, or goes on when the node is back. */
+        fake_set_latency(f->p, FAKE_REST, 50 * USEC_PER_MSEC);
+        j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 2);
+        _cleanup_free_ char *node = strdup(s->node);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->state, SESSION_LOST);
+        assert_non_null(session_find_snapshot(s, 2));
+        fake_set_latency(f->p, FAKE_REST, 0);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen && !s->operation);
+        assert_int_equal(value_of(f, s), 7);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* The service dies with a generation proven, and comes back without the node. */
+static void test_proven_and_lost(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "proven");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        fake_set_latency(f->p, FAKE_REST, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 1);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "proven");
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        run_job(f, s, JOB_RESTORE, NULL);
+        assert_int_equal(s->generation, 1);
+        assert_int_equal(value_of(f, s), 7);
+}
+
+/* Nothing that it could be restored from: an empty session would take its name. */
+static void test_lost_and_never_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "unsaved");
+
+        assert_int_equal(fake_lose_node(f->p, s->node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        expect_refused(s, JOB_RESTORE, NULL, REFUSAL_NO_SUCH_GENERATION);
+        run_job(f, s, JOB_DESTROY, NULL);
+}
+
 static void test_cancel(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "delta");
@@ -870,6 +934,9 @@ int main(void) {
                 T(test_no_registry),
                 T(test_capture_fails),
                 T(test_stop_fails_after_the_end),
+                T(test_rest_of_nothing),
+                T(test_proven_and_lost),
+                T(test_lost_and_never_saved),
                 T(test_cancel),
                 T(test_exit_is_saved),
                 T(test_node_reboot),
