@@ -9,11 +9,19 @@
 #include "core/operation.h"
 #include "core/session-object.h"
 
+static void drop_generations(Session *s) {
+        while (s->snapshots)
+                session_drop_snapshot(s, s->snapshots);
+}
+
 static void step_intend_destroy(Operation *o) {
         Session *s = o->session;
 
         o->cancelable = false;
         s->wanted = false;
+        /* What is not to be deleted is forgotten now, or it would be deleted after a crash. */
+        if (o->job->options.keep_snapshots)
+                drop_generations(s);
         if (!s->end_reason)
                 (void) free_and_strdup(&s->end_reason, "destroyed");
         /* What goes on after a crash is still what that one asked for. */
@@ -104,6 +112,19 @@ static void delete_image(Operation *o, provider_done_cb cb) {
                 cb(o, r, NULL);
 }
 
+/* A registry that does not come back must not keep the session for ever. */
+void operation_keep_generations(Operation *o) {
+        bool deleting = o->snapshot;
+
+        o->snapshot = NULL;
+        drop_generations(o->session);
+        if (!deleting)
+                return;
+        o->call = provider_call_cancel(o->call);
+        timer_disarm(o->timer);
+        operation_next(o);
+}
+
 /* One after the other; a generation that a clone runs from stays in the registry until the clone goes. */
 static void step_delete_generations(Operation *o) {
         Session *s = o->session;
@@ -112,7 +133,7 @@ static void step_delete_generations(Operation *o) {
                 o->snapshot = s->snapshots;
                 if (!o->snapshot)
                         break;
-                if (!o->job->options.keep_snapshots && !(o->snapshot->record.image && manager_image_is_used(s->manager, o->snapshot->record.image, s))) {
+                if (!(o->snapshot->record.image && manager_image_is_used(s->manager, o->snapshot->record.image, s))) {
                         job_set_stage(o->job, "deleting generations");
                         delete_image(o, on_generation_deleted);
                         return;

@@ -215,8 +215,29 @@ void operation_commit_surely(Operation *o) {
                 operation_retry(o, operation_commit_surely, "waiting for memory");
 }
 
+static bool is_to_be_destroyed(const Session *s) {
+        for (const Job *j = s->jobs; j; j = j->next)
+                if (j->type == JOB_DESTROY && j->state == JOB_QUEUED)
+                        return true;
+        return false;
+}
+
 static void on_retry(Operation *o) {
-        o->resume(o);
+        Refusal *error = NULL;
+
+        if (!is_to_be_destroyed(o->session)) {
+                o->resume(o);
+                return;
+        }
+        (void) refuse(&error, REFUSAL_CANCELED, "Session \"%s\" is destroyed instead; until then the job was %s", o->session->name,
+                      strempty(o->job->stage));
+        o->undo = NULL;
+        operation_fail(o, error);
+}
+
+void operation_give_way(Operation *o) {
+        if (o->on_timer == on_retry && timer_is_armed(o->timer))
+                (void) timer_arm(o->timer, 0);
 }
 
 void operation_retry(Operation *o, operation_step step, const char *stage) {
@@ -224,6 +245,8 @@ void operation_retry(Operation *o, operation_step step, const char *stage) {
         o->on_timer = on_retry;
         job_set_stage(o->job, stage);
         (void) timer_arm(o->timer, backoff_next(&o->backoff));
+        if (is_to_be_destroyed(o->session))
+                operation_give_way(o);
 }
 
 bool operation_is_cancelable(const Operation *o) {

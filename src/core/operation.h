@@ -53,6 +53,10 @@ bool operation_is_cancelable(const Operation *o);
 bool operation_is_cancelable_save(const Operation *o);
 void operation_cancel(Operation *o, uid_t actor, Refusal *reason);      /* takes reason */
 void operation_observed(Operation *o);
+/* The session is to be destroyed: what only waits for another try ends. */
+void operation_give_way(Operation *o);
+/* Of a destroy that is under way: what it has not deleted yet stays in the registry. */
+void operation_keep_generations(Operation *o);
 
 /* For steps. */
 void operation_next(Operation *o);

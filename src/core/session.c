@@ -342,6 +342,11 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
 
         if (!options)
                 options = &none;
+        if (s->state == SESSION_DESTROYING && verb == JOB_DESTROY && options->keep_snapshots && s->operation) {
+                operation_keep_generations(s->operation);
+                *ret = s->operation->job;
+                return 0;
+        }
         if (s->state == SESSION_DESTROYING || s->ended_usec > 0)
                 return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is being destroyed.", s->name);
         if (s->manager->stopping)
@@ -364,6 +369,8 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
                 DL_FOREACH(s->jobs, running)
                         if (running != j && job_is_cancelable(running))
                                 (void) job_cancel(running, actor, NULL);
+        if (verb == JOB_DESTROY && s->operation)
+                operation_give_way(s->operation);
         session_start_next_job(s);
         *ret = j;
         return 0;

@@ -675,6 +675,59 @@ static void test_start_taken_away(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Whatever cannot be finished, a session can be destroyed. */
+static void test_destroy_goes_first(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "stuck");
+        _cleanup_free_ char *id = strdup(s->id);
+
+        assert_int_equal(fake_fail_next(f->p, FAKE_REST, 1000, REFUSAL_PROVIDER_FAILED, "Docker would not."), 0);
+        Job *stuck = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, stuck->stage && strstr(stuck->stage, "Docker would not."));
+        Job *destroy = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, job_state_is_ended(destroy->state));
+        assert_int_equal(destroy->state, JOB_DONE);
+        assert_int_equal(stuck->state, JOB_CANCELED);
+        assert_non_null(strstr(stuck->error->message, "Docker would not."));
+        expect_ended(f, "stuck", id, "destroyed", 0);
+}
+
+/* A registry that does not come back keeps generations, but not the session. */
+static void test_destroy_without_registry(void **state) {
+        const JobOptions keep = { .keep_snapshots = true };
+        Fixture *f = *state;
+        Session *s = create_running(f, "kept");
+        _cleanup_free_ char *id = strdup(s->id), *image = NULL;
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        image = strdup(session_find_snapshot(s, 1)->record.image);
+        assert_int_equal(fake_fail_next(f->p, FAKE_DELETE_IMAGE, 1000, REFUSAL_REGISTRY_FAILED, "It is gone."), 0);
+        Job *j = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, j->stage && strstr(j->stage, "It is gone."));
+        expect_refused(s, JOB_DESTROY, NULL, REFUSAL_WRONG_STATE);
+        assert_ptr_equal(request(s, JOB_DESTROY, &keep), j);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+        expect_ended(f, "kept", id, "destroyed", 0);
+        assert_true(fake_has_image(f->p, image));
+}
+
+/* What is to be kept is kept, whatever cuts the destruction off. */
+static void test_destroy_keeps_generations(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "kept");
+        _cleanup_free_ char *image = NULL;
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        image = strdup(session_find_snapshot(s, 1)->record.image);
+        fake_set_latency(f->p, FAKE_REMOVE, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_DESTROY, &(JobOptions) { .keep_snapshots = true });
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REMOVE) == 1);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f) && !manager_find_session(f->m, "kept"));
+        assert_true(fake_has_image(f->p, image));
+}
+
 static void test_clone(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "kappa"), *clone;
@@ -945,6 +998,9 @@ int main(void) {
                 T(test_create_canceled_and_crash),
                 T(test_destroy_while_created),
                 T(test_start_taken_away),
+                T(test_destroy_goes_first),
+                T(test_destroy_without_registry),
+                T(test_destroy_keeps_generations),
                 T(test_clone),
                 T(test_limits),
                 T(test_usage),
