@@ -102,6 +102,11 @@ static void on_thawed(void *userdata, int r, const Refusal *refusal) {
 }
 
 static void thaw(Session *s) {
+        /* What is deleted can wait. */
+        if (s->garbage) {
+                s->call = provider_call_cancel(s->call);
+                s->garbage = NULL;
+        }
         if (!s->call && s->provider->vtable->thaw(s->provider, s->id, on_thawed, s, &s->call) < 0)
                 log_oom();
 }

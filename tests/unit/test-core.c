@@ -942,6 +942,21 @@ static void test_generations_max(void **state) {
         assert_int_equal(HASH_COUNT(s->snapshots), 1);
 }
 
+/* Nobody stays frozen because a registry takes its time to delete what is not needed any more. */
+static void test_thaw_goes_first(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "xi");
+
+        f->m->config->generations_max = 1;
+        fake_set_latency(f->p, FAKE_DELETE_IMAGE, 60 * USEC_PER_SEC);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_DELETE_IMAGE) == 1);
+        assert_int_equal(fake_set_frozen(f->p, s->id, true), 0);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_THAW) == 1 && !s->frozen);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_DELETE_IMAGE) == 2);
+}
+
 /* More than the bus could list at once; here only the core is asked. */
 static void test_many(void **state) {
         Fixture *f = *state;
@@ -1008,6 +1023,7 @@ int main(void) {
                 T(test_crash_anywhere),
                 T(test_restart_while_starting),
                 T(test_generations_max),
+                T(test_thaw_goes_first),
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
         };
