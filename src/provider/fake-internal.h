@@ -94,9 +94,43 @@ struct Fake {
         sd_event_source *control;
 };
 
+struct FakeCall {
+        ProviderCall call;
+        Fake *fake;
+        FakeOp op;
+        unsigned step;
+        char *session, *image, *record, *witness, *repository, *tag, *node;
+        uint64_t generation;
+        bool check;             /* with a health check */
+        int signo;
+        CaptureMode mode;
+        bool froze;             /* by this call, not thawed yet */
+        usec_t frozen_at_usec, frozen_usec;
+        uint64_t content;       /* of the container when it was frozen */
+        provider_done_cb on_done;
+        provider_image_cb on_image;
+        provider_capture_cb on_capture;
+        provider_capture_progress_cb on_progress;
+        void *userdata;
+        FakeDelay delay;
+        FakeCall *prev, *next;
+};
+
 static inline Fake *FAKE(Provider *p) {
         return (Fake *) p;
 }
+
+/* fake-steps.c */
+#define FAKE_CAPTURE_STEPS 10
+typedef struct FakeOperation {
+        unsigned steps;
+        int (*step)(FakeCall *c, Refusal **reterr_refusal);     /* one step; negative ends the call */
+} FakeOperation;
+extern const FakeOperation fake_operations[_FAKE_OP_MAX];
+/* What was asked for to fail: refuses, or breaks, as often as that was said; else 0. */
+int fake_consume_failure(Fake *f, FakeOp op, Refusal **reterr_refusal);
+/* Takes back the freeze of this call; the session may be gone. */
+void fake_call_thaw(FakeCall *c, FakeSession *s);
 
 /* fake-cluster.c: the model. None of these calls back; they mark what is to be reported. */
 FakeSession *fake_find(Fake *f, const char *session);
