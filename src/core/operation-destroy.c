@@ -42,12 +42,13 @@ static void on_killed(void *userdata, int r, const Refusal *refusal) {
         operation_next(o);
 }
 
-/* Nothing of what it would still write is kept, so it gets no grace. The removal does not depend on this. */
+/* Nothing of what it would still write is kept, so it gets no grace, nor one that may have come up since it was seen last. The
+ * removal does not depend on this. */
 static void step_kill(Operation *o) {
         Session *s = o->session;
 
         crash_point(CRASH_DESTROY_INTENT_SAVED);
-        if (s->task != TASK_RUNNING) {
+        if (s->task != TASK_RUNNING && s->task != TASK_STARTING) {
                 operation_next(o);
                 return;
         }

@@ -350,6 +350,8 @@ static void test_create_canceled(void **state) {
         s = create(f, "cancel", "base");
         WAIT_FOR(f, s->task == TASK_STARTING);
         cancel_create(f, s);
+        /* It may run by now. */
+        assert_int_equal(fake_calls(f->p, FAKE_SIGNAL), 1);
 
         s = create_running(f, "cancel");
         run_job(f, s, JOB_DESTROY, NULL);
