@@ -51,6 +51,7 @@ static int check_image(const char *image, Refusal **reterr) {
 }
 
 static int check_parameters(const SessionParameters *p, Refusal **reterr) {
+        char asked[32], least[32], most[32];
         int r = 0;
 
         if (!isempty(p->name) && !session_name_is_valid(p->name))
@@ -65,14 +66,15 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
                         return r;
         }
         if (!p->image && !p->template_name && !p->from)
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Neither a template nor an image is given. Add the option \"template\" (see ListTemplates) or \"image\".");
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Neither a template nor an image is given. Add --template= (option `template`; 'swarmctl templates', ListTemplates, lists them) or --image= (option `image`).");
         if (p->from && p->image)
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Both \"from\" and \"image\" are given. A clone begins with the files of its source; leave one of them out.");
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Both --from= (option `from`) and --image= (option `image`) are given. A clone begins with the files of its source; leave one of them out.");
         if (!isnan(p->cpus) && p->cpus != 0 && !(p->cpus >= CPUS_MIN && p->cpus <= CPUS_MAX))
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "cpus=%g is out of range. A session has %g to %g cpus.", p->cpus, CPUS_MIN, CPUS_MAX);
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--cpus= (option `cpus`) is %g; a session has %g to %g.", p->cpus, CPUS_MIN, CPUS_MAX);
         if (p->memory_bytes != 0 && (p->memory_bytes < MEMORY_MIN || p->memory_bytes > MEMORY_MAX))
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "memory_bytes=%" PRIu64 " is out of range. A session has %llu to %llu bytes (64 MiB to 32 GiB).",
-                              p->memory_bytes, (unsigned long long) MEMORY_MIN, (unsigned long long) MEMORY_MAX);
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is %s; a session has %s to %s.",
+                              format_bytes(asked, sizeof(asked), p->memory_bytes), format_bytes(least, sizeof(least), MEMORY_MIN),
+                              format_bytes(most, sizeof(most), MEMORY_MAX));
         STRV_FOREACH(e, p->env) {
                 r = env_assignment_check(*e, reterr);
                 if (r < 0)
@@ -128,9 +130,10 @@ static int find_from(Manager *m, const char *from, Source *ret, Refusal **reterr
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "from=\"%s\" is not understood. Write SESSION or SESSION:GENERATION.", name);
         if (!session_find_snapshot(ret->from, ret->generation))
                 return ret->generation == 0 ?
-                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no saved generation to clone. Take one with Snapshot first.", ret->from->name) :
-                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no generation %" PRIu64 ". Its generations are listed by ListSnapshots.",
-                               ret->from->name, ret->generation);
+                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no saved generation to clone. Take one with 'swarmctl snapshot %s' (Snapshot) first.",
+                               ret->from->name, ret->from->name) :
+                        refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no generation %" PRIu64 ". 'swarmctl snapshots %s' (ListSnapshots) lists those that it has.",
+                               ret->from->name, ret->generation, ret->from->name);
         return 0;
 }
 
@@ -139,7 +142,7 @@ static int find_source(Manager *m, const SessionParameters *p, Source *ret, Refu
         if (p->template_name) {
                 ret->template = template_table_find(m->templates, p->template_name);
                 if (!ret->template)
-                        return refuse(reterr, REFUSAL_NO_SUCH_TEMPLATE, "There is no template \"%s\". The templates are listed by ListTemplates.",
+                        return refuse(reterr, REFUSAL_NO_SUCH_TEMPLATE, "There is no template \"%s\". 'swarmctl templates' (ListTemplates) lists those that there are.",
                                       utf8_is_valid(p->template_name) ? p->template_name : "?");
         }
         return p->from ? find_from(m, p->from, ret, reterr) : 0;
@@ -201,7 +204,7 @@ static int choose_provider(Manager *m, const char *wanted, ProviderEntry **ret, 
         if (wanted) {
                 e = manager_find_provider(m, wanted);
                 if (!e)
-                        return refuse(reterr, REFUSAL_NO_SUCH_PROVIDER, "There is no provider \"%s\". The providers are listed by ListProviders.",
+                        return refuse(reterr, REFUSAL_NO_SUCH_PROVIDER, "There is no provider \"%s\". 'swarmctl providers' (ListProviders) lists those that there are.",
                                       utf8_is_valid(wanted) ? wanted : "?");
         } else
                 STRV_FOREACH(name, m->config->providers)
@@ -236,11 +239,14 @@ static int choose_node(Manager *m, const char *wanted, const ProviderEntry *e, N
 
 /* Nobody reserves what he may not use: others could not be placed any more. */
 static int check_reservation(const SessionSpec *spec, Refusal **reterr) {
+        char asked[32], most[32];
+
         if (spec->reserved_memory_bytes <= spec->memory_bytes)
                 return 0;
         return refuse(reterr, REFUSAL_INVALID_ARGUMENT,
-                      "memory_reservation_bytes=%" PRIu64 " is more than the %" PRIu64 " bytes that the session may use. Ask for less, or raise memory_bytes.",
-                      spec->reserved_memory_bytes, spec->memory_bytes);
+                      "--memory-reservation= (option `memory_reservation_bytes`) is %s, more than the %s that the session may use. "
+                      "Ask for less, or raise --memory= (option `memory_bytes`).",
+                      format_bytes(asked, sizeof(asked), spec->reserved_memory_bytes), format_bytes(most, sizeof(most), spec->memory_bytes));
 }
 
 /* Reservations are what Swarm places by; a session that could never be placed is refused with the figures. */

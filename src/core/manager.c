@@ -238,7 +238,7 @@ int manager_get_session(Manager *m, const char *id_or_name, Session **ret, Refus
                               "and does not end with \"-\".");
         *ret = manager_find_session(m, id_or_name);
         if (!*ret)
-                return refuse(reterr, REFUSAL_NO_SUCH_SESSION, "There is no session \"%s\". The sessions are listed by ListSessions.", id_or_name);
+                return refuse(reterr, REFUSAL_NO_SUCH_SESSION, "There is no session \"%s\". 'swarmctl list' (ListSessions) lists those that there are.", id_or_name);
         return 0;
 }
 
@@ -246,7 +246,7 @@ int manager_get_job(Manager *m, uint64_t id, Job **ret, Refusal **reterr) {
         HASH_FIND(hh, m->jobs, &id, sizeof(id), *ret);
         if (!*ret)
                 return refuse(reterr, REFUSAL_NO_SUCH_JOB,
-                              "There is no job %" PRIu64 ", or it ended so long ago that it was forgotten. The jobs are listed by ListJobs.", id);
+                              "There is no job %" PRIu64 ", or it ended so long ago that it was forgotten. 'swarmctl jobs --all' (ListJobs) lists those that are known.", id);
         return 0;
 }
 
@@ -265,7 +265,7 @@ int manager_get_node(Manager *m, const char *id_or_name, Node **ret, Refusal **r
                 }
         }
         if (!found)
-                return refuse(reterr, REFUSAL_NO_SUCH_NODE, "There is no node \"%.64s\". The nodes are listed by ListNodes.",
+                return refuse(reterr, REFUSAL_NO_SUCH_NODE, "There is no node \"%.64s\". 'swarmctl nodes' (ListNodes) lists those that there are.",
                               utf8_is_valid(id_or_name) ? id_or_name : "?");
         *ret = found;
         return 0;

@@ -272,7 +272,8 @@ static int check_generation(Session *s, JobType verb, const JobOptions *o, Refus
         }
         if (!session_find_snapshot(s, o->generation))
                 return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
-                              "Session \"%s\" has no generation %" PRIu64 ". Its generations are listed by ListSnapshots.", s->name, o->generation);
+                              "Session \"%s\" has no generation %" PRIu64 ". 'swarmctl snapshots %s' (ListSnapshots) lists those that it has.",
+                              s->name, o->generation, s->name);
         if (verb == JOB_RESTORE)
                 return 0;
         if (o->generation == s->generation)
@@ -290,7 +291,7 @@ static int check_generation(Session *s, JobType verb, const JobOptions *o, Refus
 int provider_entry_check(const ProviderEntry *e, Refusal **reterr) {
         if (e->health != PROVIDER_UNAVAILABLE || isempty(e->detail))
                 return 0;
-        return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "Provider \"%s\" cannot be reached now: %s Try again when GetStatus shows it as healthy.",
+        return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "Provider \"%s\" cannot be reached now: %s Try again when 'swarmctl providers' (ListProviders) shows it as healthy.",
                       e->name, e->detail);
 }
 
@@ -381,7 +382,7 @@ int session_touch(Session *s, usec_t now, usec_t extend_usec, Refusal **reterr) 
                 return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is %s; only a running session can be touched. Start or restore it first.",
                               s->name, session_state_to_string(s->state));
         if (extend_usec > 365 * 86400 * USEC_PER_SEC)
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "extend_usec is larger than a year. Give the idle timeout of the session instead.");
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--extend= (option `extend_usec`) is more than a year. Give the session a longer idle timeout when it is created instead.");
         /* The deadline is last activity plus timeout, so an extension is activity in the future. */
         usec_t ahead = extend_usec > s->spec.idle_timeout_usec ? extend_usec - s->spec.idle_timeout_usec : 0;
         s->last_activity_usec = MAX(s->last_activity_usec, now + ahead);

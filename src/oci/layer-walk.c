@@ -68,7 +68,7 @@ static int note_dropped(Walker *w, const char *why) {
 static int drop_or_refuse(Walker *w, const char *why) {
         if (w->walk->lossy)
                 return note_dropped(w, why);
-        return refuse_path(w, REFUSAL_FILES_REFUSED, why, "Remove it, or save with the option lossy, which leaves it out");
+        return refuse_path(w, REFUSAL_FILES_REFUSED, why, "Remove it, or save with --lossy (option `lossy`), which leaves it out");
 }
 
 static int refuse_changed(Walker *w) {

@@ -199,7 +199,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
         if (meaning == TASK_RUNNING || meaning == TASK_EXITED) {
                 swarm_call_refuse(c, REFUSAL_WRONG_STATE,
                                   "Session %s cannot be started, because its last container (%.12s) still holds files that are not saved. "
-                                  "Stop or hibernate it first, or discard its files.", c->session, strna(best.container));
+                                  "Stop or hibernate it first, or discard its files with 'swarmctl stop --discard' (option `discard`).", c->session, strna(best.container));
                 return;
         }
         swarm_call_later(c, 0, step_read);
