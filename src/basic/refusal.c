@@ -53,6 +53,8 @@ int refuse(Refusal **reterr, RefusalCode code, const char *format, ...) {
         if (vasprintf(&message, format, ap) < 0)
                 message = NULL;
         va_end(ap);
+        if (message)
+                utf8_repair(message);   /* what was cut to a length may end within a character */
 
         Refusal *r = refusal_new(code, message);
         if (!r)

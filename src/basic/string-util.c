@@ -84,32 +84,46 @@ bool strv_contains(char *const *v, const char *s) {
         return false;
 }
 
-bool utf8_is_valid(const char *s) {
-        const uint8_t *p = (const uint8_t *) s;
+/* Bytes of the character there; 0: none. */
+static size_t utf8_length(const uint8_t *p) {
+        uint32_t c, min;
+        size_t n;
 
-        while (*p) {
-                size_t more;
-                uint32_t c, min;
-                if (*p < 0x80) {
-                        p++;
-                        continue;
-                } else if ((*p & 0xe0) == 0xc0) {
-                        more = 1, c = *p & 0x1f, min = 0x80;
-                } else if ((*p & 0xf0) == 0xe0) {
-                        more = 2, c = *p & 0x0f, min = 0x800;
-                } else if ((*p & 0xf8) == 0xf0) {
-                        more = 3, c = *p & 0x07, min = 0x10000;
-                } else
-                        return false;
-                for (p++; more > 0; more--, p++) {
-                        if ((*p & 0xc0) != 0x80)
-                                return false;
-                        c = c << 6 | (*p & 0x3f);
-                }
-                if (c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        if (*p < 0x80)
+                return 1;
+        if ((*p & 0xe0) == 0xc0)
+                n = 2, c = *p & 0x1f, min = 0x80;
+        else if ((*p & 0xf0) == 0xe0)
+                n = 3, c = *p & 0x0f, min = 0x800;
+        else if ((*p & 0xf8) == 0xf0)
+                n = 4, c = *p & 0x07, min = 0x10000;
+        else
+                return 0;
+        for (size_t i = 1; i < n; i++) {
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+                c = c << 6 | (p[i] & 0x3f);
+        }
+        return c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : n;
+}
+
+bool utf8_is_valid(const char *s) {
+        for (size_t n; *s; s += n) {
+                n = utf8_length((const uint8_t *) s);
+                if (n == 0)
                         return false;
         }
         return true;
+}
+
+void utf8_repair(char *s) {
+        for (size_t n; *s; s += n) {
+                n = utf8_length((const uint8_t *) s);
+                if (n == 0) {
+                        *s = '?';
+                        n = 1;
+                }
+        }
 }
 
 int parse_u64(const char *s, uint64_t *ret) {

@@ -52,6 +52,7 @@ bool strv_contains(char *const *v, const char *s);
 #define STRV_FOREACH(s, v) for (typeof(*(v)) *s = (v); s && *s; s++)
 
 bool utf8_is_valid(const char *s);
+void utf8_repair(char *s);              /* writes "?" over each byte that is no part of a character */
 
 /* Decimal, whole string, no sign, no white space. 0, -EINVAL or -ERANGE. */
 int parse_u64(const char *s, uint64_t *ret);

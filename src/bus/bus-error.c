@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 
+#include "basic/string-util.h"
 #include "bus/bus-error.h"
 #include "swarm-orchestrator.h"
 
@@ -39,5 +40,6 @@ int bus_error_setf(sd_bus_error *e, RefusalCode code, const char *format, ...) {
         va_end(ap);
         if (n < 0)
                 return -ENOMEM;
+        utf8_repair(message);
         return sd_bus_error_set(e, bus_error_name(code), message);
 }

@@ -82,6 +82,8 @@ class Arguments(BusTest):
         self.refused('NoSuchTemplate', 'nope', c, 'n', template=V('s', 'nope'))
         self.refused('NoSuchProvider', 'nope', c, 'n', provider=V('s', 'nope'))
         self.refused('NoSuchNode', 'ListNodes', c, 'n', node=V('s', 'nope'))
+        # Cut within a character, the sentence would be no string of D-Bus.
+        self.refused('NoSuchNode', 'ListNodes', c, 'n', node=V('s', 'n' * 63 + '\u00e4' * 40))
         self.refused('NoSuchSession', 'nope', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', 'nope')}, 0)
         self.refused('NoSuchGeneration', 'held', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', 'held:7')}, 0)
         self.refused(INVALID, 'template', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {}, 0)
