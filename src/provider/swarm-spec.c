@@ -83,7 +83,7 @@ static int build_resources(const ProviderSpec *spec, json_t *task) {
 static json_t *build_log_driver(const char *driver) {
         if (streq(driver, "journald"))
                 return json_pack("{s:s,s:{s:s,s:s}}", "Name", driver, "Options", "labels", PROVIDER_LABEL_SESSION, "tag", "{{.Name}}");
-        if (streq(driver, "local"))
+        if (STR_IN_SET(driver, "local", "json-file"))
                 return json_pack("{s:s,s:{s:s,s:s}}", "Name", driver, "Options", "max-size", "10m", "max-file", "3");
         return json_pack("{s:s}", "Name", driver);
 }
