@@ -418,29 +418,6 @@ static void capture_freeze(AgentCapture *c) {
 
 /* ---- the beginning */
 
-static int check_saveable(const AgentCapture *c, Refusal **reterr_refusal) {
-        const ContainerFacts *f = &c->facts;
-
-        if (strv_length(f->mounts) > 0)
-                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
-                              "Session %s has files outside of its writable layer, which would be lost: %s%s%s. "
-                              "Make it without these mounts.", c->session, f->mounts[0], f->mounts[1] ? ", " : "",
-                              f->mounts[1] ? f->mounts[2] ? "and others" : f->mounts[1] : "");
-        if (!f->upperdir)
-                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
-                              "The writable layer of session %s cannot be found with the storage driver %s%s. Copy what you need: docker cp "
-                              "%.*s:/PATH . For new sessions set \"storage-driver\": \"overlay2\" in the daemon.json of the node.",
-                              c->session, strna(f->driver), f->running ? "" : ", for its container ended before anybody saw it run",
-                              CONTAINER_SHORT, c->container);
-        if (c->mode == CAPTURE_EXITED && f->running)
-                return refuse(reterr_refusal, REFUSAL_WRONG_STATE,
-                              "The main process of session %s has not ended. Stop it first, or hibernate it.", c->session);
-        if (c->mode != CAPTURE_EXITED && !f->running)
-                return refuse(reterr_refusal, REFUSAL_WRONG_STATE, "The main process of session %s has ended (exit code %i).",
-                              c->session, f->exit_code);
-        return 0;
-}
-
 static int begin_exited(AgentCapture *c) {
         c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at) : NULL;
         return c->witness ? capture_spawn(c) : -ENOMEM;
@@ -480,7 +457,7 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
         if (r >= 0)
                 r = agent_upper_find(c->base.agent, &c->facts);
         if (r >= 0)
-                r = check_saveable(c, &refusal);
+                r = container_check_saveable(&c->facts, c->session, c->mode, &refusal);
         if (r < 0) {
                 capture_fail(c, r, refusal);
                 return;

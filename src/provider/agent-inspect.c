@@ -201,3 +201,24 @@ int container_facts_parse(const json_t *json, ContainerFacts *ret) {
         *ret = f;
         return 0;
 }
+
+int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal) {
+        if (strv_length(f->mounts) > 0)
+                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
+                              "Session %s has files outside of its writable layer, which would be lost: %s%s%s. "
+                              "Make it without these mounts.", session, f->mounts[0], f->mounts[1] ? ", " : "",
+                              f->mounts[1] ? f->mounts[2] ? "and others" : f->mounts[1] : "");
+        if (!f->upperdir)
+                return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
+                              "The writable layer of session %s cannot be found with the storage driver %s%s. Copy what you need: docker cp "
+                              "%.*s:/PATH . For new sessions set \"storage-driver\": \"overlay2\" in the daemon.json of the node.",
+                              session, strna(f->driver), f->running ? "" : ", for its container ended before anybody saw it run",
+                              CONTAINER_SHORT, f->id);
+        if (mode == CAPTURE_EXITED && f->running)
+                return refuse(reterr_refusal, REFUSAL_WRONG_STATE,
+                              "The main process of session %s has not ended. Stop it first, or hibernate it.", session);
+        if (mode != CAPTURE_EXITED && !f->running)
+                return refuse(reterr_refusal, REFUSAL_WRONG_STATE, "The main process of session %s has ended (exit code %i).",
+                              session, f->exit_code);
+        return 0;
+}

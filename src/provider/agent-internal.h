@@ -112,6 +112,8 @@ typedef struct ContainerFacts {
 void container_facts_done(ContainerFacts *f);
 /* -EBADMSG: not an answer to inspect. */
 int container_facts_parse(const json_t *json, ContainerFacts *ret);
+/* Refuses what cannot be saved in that way, or not at all. */
+int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal);
 /* The upper directory of the overlay that is mounted on / there. -ENOENT: none. */
 int upperdir_from_mountinfo(const char *mountinfo, char **ret);
 
