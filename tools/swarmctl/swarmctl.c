@@ -134,7 +134,9 @@ int main(int argc, char *argv[]) {
         arguments_done(&a);
         if (r < 0)
                 r = report(EXIT_FAILURE, "swarmctl: %s.", strerror(-r));
-        if (fflush(stdout) != 0 && errno != EPIPE && r == 0)
-                r = report(EXIT_FAILURE, "The output cannot be written: %s.", strerror(errno));
+        /* Also what an earlier flush could not write, which has forgotten why. */
+        int error = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+        if (error != 0 && error != EPIPE && r == 0)
+                r = report(EXIT_FAILURE, "The output cannot be written: %s.", strerror(error));
         return r;
 }
