@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Generations that nothing needs: those whose push was cut off or undone, and the oldest beyond GenerationsMax=. A row
+/* Generations that are to go: those whose push was cut off or undone, and those beyond GenerationsMax=. A row
  * in the intent phase that no operation works on is garbage; it goes when the registry has confirmed the deletion. */
 
 #include <utlist.h>
@@ -16,33 +16,6 @@ char *registry_reference(const Config *c, const char *repository, const char *ta
                 return NULL;
         host += strlen("://");
         return strformat("%.*s/%s:%s", (int) strcspn(host, "/"), host, repository, tag);
-}
-
-static Snapshot *oldest_unneeded(Session *s) {
-        Snapshot *oldest = NULL;
-
-        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase == SNAPSHOT_KEPT && i->record.generation != s->generation &&
-                    (!oldest || i->record.generation < oldest->record.generation) &&
-                    !manager_image_is_used(s->manager, i->record.image, s))
-                        oldest = i;
-        return oldest;
-}
-
-void session_limit_generations(Session *s) {
-        unsigned kept = 0, max = s->manager->config->generations_max;
-        Snapshot *oldest;
-
-        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
-                kept += i->record.phase == SNAPSHOT_KEPT;
-        for (; kept > max && (oldest = oldest_unneeded(s)); kept--) {
-                log_event(LOG_INFO, MESSAGE_SNAPSHOT_DELETED, SESSION_FIELDS(s, session_current_job(s)),
-                          "Session %s: more than %u generations are kept (GenerationsMax=), generation %" PRIu64 " goes.", s->name, max,
-                          oldest->record.generation);
-                oldest->record.phase = SNAPSHOT_INTENT;
-                snapshot_mark_dirty(s, oldest);
-                session_changed(s, CHANGE_GENERATION);
-        }
 }
 
 static void on_retry(void *userdata) {

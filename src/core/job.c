@@ -183,9 +183,10 @@ int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
 static bool refuse_if_impossible(Session *s, Job *j) {
         Refusal *error = NULL;
 
-        if (session_state_allows(s->state, j->type))
+        if (session_state_allows(s->state, j->type) && session_check_generation(s, j->type, &j->options, &error) >= 0)
                 return false;
-        (void) refuse(&error, REFUSAL_WRONG_STATE, "Session \"%s\" is %s by now, so %s is not possible any more. %s", s->name,
+        if (!error)
+                (void) refuse(&error, REFUSAL_WRONG_STATE, "Session \"%s\" is %s by now, so %s is not possible any more. %s", s->name,
                       session_state_to_string(s->state), job_type_to_string(j->type), session_state_remedy(s->state));
         job_end(j, JOB_FAILED, error);
         return true;

@@ -21,6 +21,9 @@ void session_changed(Session *s, uint64_t mask);
                    .actor_uid = (j) ? (j)->actor_uid : UID_UNSET, .job = (j) ? (j)->id : 0,                       \
                    .provider = (s)->provider_name, .node = (s)->node)
 
+/* Its main process ended while the provider was away, or just before: it did not want to. */
+bool session_was_ended_by_engine(const Session *s);
+
 /* The provider has accepted that a task is wanted, or none: what it said before that is out of date. */
 void session_expect_task(Session *s, bool wanted);
 
@@ -48,6 +51,8 @@ void session_start_next_job(Session *s);
 char *registry_reference(const Config *c, const char *repository, const char *tag);
 /* More generations than GenerationsMax=: the oldest that nothing needs is marked to go. */
 void session_limit_generations(Session *s);
+/* Is the generation that the verb is about there, and may it go, if it is to go? Asked again when a job's turn comes. */
+int session_check_generation(Session *s, JobType verb, const JobOptions *options, Refusal **reterr_refusal);
 /* What runs now, or is stored for the next start. */
 void session_set_generation(Session *s, uint64_t generation);
 /* Not always that: it may have been restored from an older one. To that nobody goes back without asking. 0: there is none. */

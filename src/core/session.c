@@ -109,35 +109,6 @@ Snapshot *session_find_snapshot(const Session *s, uint64_t generation) {
         return snapshot && snapshot->record.phase == SNAPSHOT_KEPT ? snapshot : NULL;
 }
 
-const char *session_current_image(const Session *s) {
-        Snapshot *snapshot = s->generation > 0 ? session_find_snapshot(s, s->generation) : NULL;
-        return snapshot ? snapshot->record.image : s->base_image;
-}
-
-void session_set_generation(Session *s, uint64_t generation) {
-        if (s->generation == generation)
-                return;
-        s->generation = generation;
-        session_mark_dirty(s);
-        session_changed(s, CHANGE_GENERATION);
-}
-
-uint64_t session_newest_generation(const Session *s) {
-        uint64_t newest = 0;
-
-        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase == SNAPSHOT_KEPT)
-                        newest = MAX(newest, i->record.generation);
-        return newest;
-}
-
-void session_keep_snapshot(Session *s, Snapshot *snapshot) {
-        snapshot->record.phase = SNAPSHOT_KEPT;
-        snapshot_mark_dirty(s, snapshot);
-        session_set_generation(s, snapshot->record.generation);
-        session_changed(s, CHANGE_GENERATION);
-}
-
 int session_add_snapshot(Session *s, const SnapshotRecord *r) {
         Snapshot *snapshot = calloc(1, sizeof(*snapshot));
         if (!snapshot)
@@ -211,19 +182,6 @@ int session_burn_generation(Session *s, Job *job, Snapshot **ret) {
         return 0;
 }
 
-bool manager_image_is_used(Manager *m, const char *image, const Session *except) {
-        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next) {
-                if (s == except)
-                        continue;
-                if (streq_ptr(s->base_image, image))
-                        return true;
-                for (Snapshot *snapshot = s->snapshots; snapshot; snapshot = snapshot->hh.next)
-                        if (streq_ptr(snapshot->record.image, image))
-                                return true;
-        }
-        return false;
-}
-
 static const char *state_remark(const Session *s) {
         return isempty(s->state_detail) ? "" : ": ";
 }
@@ -257,34 +215,6 @@ void session_set_state(Session *s, SessionState state, const char *detail) {
                           session_state_to_string(old), state_remark(s), strempty(s->state_detail));
         }
         session_changed(s, CHANGE_STATE);
-}
-
-static int check_generation(Session *s, JobType verb, const JobOptions *o, Refusal **reterr) {
-        if (verb != JOB_RESTORE && verb != JOB_DELETE_SNAPSHOT)
-                return 0;
-        if (verb == JOB_RESTORE && o->generation == 0) {
-                /* Its container may come back with its node. */
-                if (s->state == SESSION_LOST && session_newest_generation(s) == 0)
-                        return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
-                                      "Session \"%s\" was lost with its node, and no generation of its files was saved that it could be restored from. "
-                                      "Wait for its node, or destroy it.", s->name);
-                return 0;
-        }
-        if (!session_find_snapshot(s, o->generation))
-                return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
-                              "Session \"%s\" has no generation %" PRIu64 ". 'swarmctl snapshots %s' (ListSnapshots) lists those that it has.",
-                              s->name, o->generation, s->name);
-        if (verb == JOB_RESTORE)
-                return 0;
-        if (o->generation == s->generation)
-                return refuse(reterr, REFUSAL_BUSY,
-                              "Generation %" PRIu64 " of session \"%s\" holds the files that the session runs from or will be restored from. "
-                              "Take a newer one first, or destroy the session.", o->generation, s->name);
-        if (manager_image_is_used(s->manager, session_find_snapshot(s, o->generation)->record.image, s))
-                return refuse(reterr, REFUSAL_BUSY,
-                              "Generation %" PRIu64 " of session \"%s\" is what another session was cloned from. Destroy that session first.",
-                              o->generation, s->name);
-        return 0;
 }
 
 /* Before it has said anything, a job may wait for it: the service may have been started by this very request. */
@@ -354,7 +284,7 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
                 return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "The orchestrator is stopping. Try again when it is back.");
         r = check_queue(s, verb, actor, reterr);
         if (r >= 0)
-                r = check_generation(s, verb, options, reterr);
+                r = session_check_generation(s, verb, options, reterr);
         if (r >= 0)
                 r = check_registry(s, verb, options, reterr);
         if (r >= 0)

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The generations of a session that can be restored: which of them is current, which must stay, which may go. */
+
+#include <utlist.h>
+
+#include "basic/log.h"
+#include "core/session-object.h"
+
+const char *session_current_image(const Session *s) {
+        Snapshot *snapshot = s->generation > 0 ? session_find_snapshot(s, s->generation) : NULL;
+        return snapshot ? snapshot->record.image : s->base_image;
+}
+
+void session_set_generation(Session *s, uint64_t generation) {
+        if (s->generation == generation)
+                return;
+        s->generation = generation;
+        session_mark_dirty(s);
+        session_changed(s, CHANGE_GENERATION);
+}
+
+uint64_t session_newest_generation(const Session *s) {
+        uint64_t newest = 0;
+
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT)
+                        newest = MAX(newest, i->record.generation);
+        return newest;
+}
+
+void session_keep_snapshot(Session *s, Snapshot *snapshot) {
+        snapshot->record.phase = SNAPSHOT_KEPT;
+        snapshot_mark_dirty(s, snapshot);
+        session_set_generation(s, snapshot->record.generation);
+        session_changed(s, CHANGE_GENERATION);
+}
+
+bool manager_image_is_used(Manager *m, const char *image, const Session *except) {
+        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next) {
+                if (s == except)
+                        continue;
+                if (streq_ptr(s->base_image, image))
+                        return true;
+                for (Snapshot *snapshot = s->snapshots; snapshot; snapshot = snapshot->hh.next)
+                        if (streq_ptr(snapshot->record.image, image))
+                                return true;
+        }
+        return false;
+}
+
+static bool is_to_be_restored(const Session *s, uint64_t generation) {
+        for (const Job *j = s->jobs; j; j = j->next)
+                if (j->type == JOB_RESTORE && j->options.generation == generation)
+                        return true;
+        return false;
+}
+
+/* Why it must stay, as the end of a sentence about it; NULL: nobody needs it. */
+static const char *need_of(Session *s, const Snapshot *x) {
+        uint64_t generation = x->record.generation;
+
+        if (generation == s->generation)
+                return "holds the files that the session runs from or will be restored from. Take a newer one first, or destroy the session.";
+        /* Whoever saves that container without an index builds upon it. */
+        if (generation == s->observed_generation)
+                return "is what the session's container was made from, and the next save may build upon it. Hibernate or stop the session first.";
+        if (is_to_be_restored(s, generation))
+                return "is to be restored by a job that waits. Cancel that job first.";
+        if (manager_image_is_used(s->manager, x->record.image, s))
+                return "is what another session was cloned from. Destroy that session first.";
+        return NULL;
+}
+
+/* From the newest. A container that was lost may come back with its node, so that nothing is begun beside it. */
+static int check_newest(Session *s, Refusal **reterr) {
+        if (s->state == SESSION_LOST && session_newest_generation(s) == 0)
+                return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
+                              "Session \"%s\" was lost with its node, and no generation of its files was saved that it could be restored from. "
+                              "Wait for its node, or destroy it.", s->name);
+        return 0;
+}
+
+int session_check_generation(Session *s, JobType verb, const JobOptions *options, Refusal **reterr) {
+        uint64_t generation = options->generation;
+        const Snapshot *snapshot = session_find_snapshot(s, generation);
+
+        if (verb != JOB_RESTORE && verb != JOB_DELETE_SNAPSHOT)
+                return 0;
+        if (verb == JOB_RESTORE && generation == 0)
+                return check_newest(s, reterr);
+        if (!snapshot)
+                return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
+                              "Session \"%s\" has no generation %" PRIu64 ". 'swarmctl snapshots %s' (ListSnapshots) lists those that it has.",
+                              s->name, generation, s->name);
+        const char *need = verb == JOB_DELETE_SNAPSHOT ? need_of(s, snapshot) : NULL;
+        return need ? refuse(reterr, REFUSAL_BUSY, "Generation %" PRIu64 " of session \"%s\" %s", generation, s->name, need) : 0;
+}
+
+static Snapshot *oldest_unneeded(Session *s) {
+        Snapshot *oldest = NULL;
+
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT && (!oldest || i->record.generation < oldest->record.generation) && !need_of(s, i))
+                        oldest = i;
+        return oldest;
+}
+
+void session_limit_generations(Session *s) {
+        unsigned kept = 0, max = s->manager->config->generations_max;
+        Snapshot *oldest;
+
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                kept += i->record.phase == SNAPSHOT_KEPT;
+        for (; kept > max && (oldest = oldest_unneeded(s)); kept--) {
+                log_event(LOG_INFO, MESSAGE_SNAPSHOT_DELETED, SESSION_FIELDS(s, session_current_job(s)),
+                          "Session %s: more than %u generations are kept (GenerationsMax=), generation %" PRIu64 " goes.", s->name, max,
+                          oldest->record.generation);
+                oldest->record.phase = SNAPSHOT_INTENT;
+                snapshot_mark_dirty(s, oldest);
+                session_changed(s, CHANGE_GENERATION);
+        }
+}

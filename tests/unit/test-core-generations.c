@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which generations stay: what something runs from, builds upon or waits for goes by no deletion and by no limit. */
+
+#include "core-fixture.h"
+
+static const JobOptions first = { .generation = 1 };
+
+/* Running from generation 1, with newer ones beside it. */
+static Session *create_upon_first(Fixture *f, const char *name) {
+        Session *s = create_running(f, name);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_START, NULL);
+        return s;
+}
+
+static void expect_ended(Fixture *f, Job *j, JobState state, RefusalCode code) {
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        if (j->state != state)
+                fail_msg("%s is %s: %s", job_type_to_string(j->type), job_state_to_string(j->state), j->error ? j->error->message : "");
+        if (state == JOB_FAILED)
+                assert_int_equal(j->error->code, code);
+}
+
+/* A save without an index builds upon what the container was made from, however many newer ones there are. */
+static void test_container_needs_its_image(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "upon");
+
+        f->m->config->generations_max = 2;
+        for (uint64_t i = 2; i <= 5; i++) {
+                assert_int_equal(fake_write(f->p, s->id, i), 0);
+                run_job(f, s, JOB_SNAPSHOT, NULL);
+        }
+        assert_int_equal(s->generation, 5);
+        assert_non_null(session_find_snapshot(s, 1));
+        assert_null(session_find_snapshot(s, 2));
+        assert_null(session_find_snapshot(s, 3));
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &first, REFUSAL_BUSY);
+
+        /* At rest nothing is made from it any more, and the limit holds again. */
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_null(session_find_snapshot(s, 1));
+        assert_non_null(session_find_snapshot(s, 5));
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 5);
+}
+
+/* What is right when it is asked for may be wrong when its turn comes. */
+static void test_delete_in_the_queue(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "queue");
+
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        /* Before it: what is to be restored stays. */
+        Job *restore = request(s, JOB_RESTORE, &first);
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &first, REFUSAL_BUSY);
+        expect_ended(f, restore, JOB_DONE, 0);
+        assert_int_equal(s->generation, 1);
+
+        /* After it. */
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        Job *hibernate = request(s, JOB_HIBERNATE, NULL), *delete = request(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 2 });
+        restore = request(s, JOB_RESTORE, &(JobOptions) { .generation = 2 });
+        expect_ended(f, hibernate, JOB_DONE, 0);
+        expect_ended(f, delete, JOB_FAILED, REFUSAL_BUSY);
+        expect_ended(f, restore, JOB_DONE, 0);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(value_of(f, s), 1);
+}
+
+/* A restore never ends in an empty session because the limit was faster. */
+static void test_limit_and_queue(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "limit");
+
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_START, NULL);
+        f->m->config->generations_max = 2;
+        assert_int_equal(fake_write(f->p, s->id, 3), 0);
+        Job *hibernate = request(s, JOB_HIBERNATE, NULL), *restore = request(s, JOB_RESTORE, &first);
+        expect_ended(f, hibernate, JOB_DONE, 0);
+        expect_ended(f, restore, JOB_DONE, 0);
+        assert_int_equal(s->generation, 1);
+        assert_int_equal(value_of(f, s), 1);
+        assert_non_null(session_find_snapshot(s, 3));
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* A clone that is made while a deletion waits. */
+static void test_clone_and_queue(void **state) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source"), *clone;
+        Job *snapshot = request(s, JOB_SNAPSHOT, NULL), *hibernate = request(s, JOB_HIBERNATE, NULL), *delete, *j;
+
+        (void) snapshot;
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &first, REFUSAL_BUSY);
+        expect_ended(f, hibernate, JOB_DONE, 0);
+        run_job(f, s, JOB_START, NULL);
+        (void) request(s, JOB_SNAPSHOT, NULL);
+        delete = request(s, JOB_DELETE_SNAPSHOT, &first);
+        assert_int_equal(manager_create_session(f->m, &(SessionParameters) { .name = "clone", .from = "source:1", .owner = UID_UNSET }, 0, &clone, &j, &refusal), 0);
+        expect_ended(f, delete, JOB_FAILED, REFUSAL_BUSY);
+        expect_ended(f, j, JOB_DONE, 0);
+        assert_int_equal(value_of(f, clone), 1);
+}
+
+/* Without a number the newest is meant, also where the source runs from an older one. */
+static void test_clone_of_the_newest(void **state) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source"), *clone;
+        Job *j;
+
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_RESTORE, &first);
+        assert_int_equal(manager_create_session(f->m, &(SessionParameters) { .name = "clone", .from = "source", .owner = UID_UNSET }, 0, &clone, &j, &refusal), 0);
+        expect_ended(f, j, JOB_DONE, 0);
+        assert_int_equal(value_of(f, clone), 2);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_container_needs_its_image, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_delete_in_the_queue, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_limit_and_queue, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_clone_and_queue, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_clone_of_the_newest, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
