@@ -111,7 +111,7 @@ static void thaw(Session *s) {
                 log_oom();
 }
 
-static bool was_ended_by_engine(const Session *s) {
+bool session_was_ended_by_engine(const Session *s) {
         const ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
 
         return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec);
@@ -133,7 +133,7 @@ static void set_exited(Session *s) {
 static void save_exited(Session *s) {
         usec_t delay = SAVE_RETRY_MIN_USEC;
 
-        if (s->wanted && !was_ended_by_engine(s)) {
+        if (s->wanted && !session_was_ended_by_engine(s)) {
                 s->wanted = false;
                 session_mark_dirty(s);
         }

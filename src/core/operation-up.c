@@ -188,6 +188,9 @@ static int ask_for_task(Operation *o, start_fn start) {
         _cleanup_strv_ Strv env = NULL;
         int r;
 
+        /* Never an empty session in the place of one with files. */
+        if (!is_create(o) && o->restore_generation > 0 && !snapshot)
+                return -ESTALE;
         r = session_to_label(s, &record);
         if (r < 0)
                 return r;
@@ -252,11 +255,17 @@ static void exited_at_once(Operation *o) {
         Refusal *error = NULL;
 
         take_generation(o);
-        s->wanted = false;
         s->stop_reason = STOP_REASON_EXITED;
-        (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
-                      "The main process of session \"%s\" ended with exit code %i right after its start. Give a command that keeps running; "
-                      "its files are being saved.", s->name, s->exit_code);
+        if (session_was_ended_by_engine(s))
+                (void) refuse(&error, REFUSAL_PROVIDER_UNAVAILABLE,
+                              "The provider of session \"%s\" went down while the session came up, and its main process ended with that (exit code %i). "
+                              "Its files are being saved, then it is started again.", s->name, s->exit_code);
+        else {
+                s->wanted = false;
+                (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
+                              "The main process of session \"%s\" ended with exit code %i right after its start. Give a command that keeps running; "
+                              "its files are being saved.", s->name, s->exit_code);
+        }
         o->undo = NULL;
         session_set_state(s, SESSION_EXITED, error ? error->message : NULL);
         operation_fail(o, error);

@@ -73,6 +73,31 @@ static void test_generation_of_what_exits(void **state) {
         assert_int_equal(s->generation, 1);
 }
 
+/* What the end of the Engine takes along while it comes up is no bad command: it is saved and started again. */
+static void test_engine_dies_under_a_start(void **state) {
+        SessionParameters p = { .name = "under", .image = "base", .organization = "exits", .owner = UID_UNSET };
+        Fixture *f = *state;
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f));
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine crashed.");
+        WAIT_FOR(f, !provider_ready(f));
+        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
+        fake_list(f->p);
+        WAIT_FOR(f, provider_ready(f));
+        j = request(s, JOB_START, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, REFUSAL_PROVIDER_UNAVAILABLE);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 2);
+        assert_true(s->wanted);
+}
+
 /* A restore that a crash cuts off goes on with the generation that was asked for. */
 static void test_restore_cut_off(void **state) {
         Fixture *f = *state;
@@ -554,6 +579,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_generation_is_what_runs),
                 T(test_generation_of_what_exits),
+                T(test_engine_dies_under_a_start),
                 T(test_restore_cut_off),
                 T(test_capture_fails),
                 T(test_stop_fails_after_the_end),
