@@ -17,12 +17,30 @@ network_prepare() {
                 ip link set br0 up'
 }
 
+# namespaces_hold FILE: a network, a mount and a UTS namespace, held at FILE.net, FILE.mnt and FILE.uts. Linux 6.18 numbers
+# namespaces for each processor apart, and lets a mount namespace be held only by one with a lower number (EINVAL). On
+# the processor where our own was made, ours is the lower one.
+namespaces_hold() {
+        local options=(--net="$1.net" --mount="$1.mnt" --uts="$1.uts") cpu
+        unshare "${options[@]}" true 2>/dev/null && return
+        for ((cpu = 0; cpu < $(nproc --all); cpu++)); do
+                namespaces_release "$1"
+                taskset --cpu-list "$cpu" unshare "${options[@]}" true 2>/dev/null && return
+        done
+        namespaces_release "$1"
+        unshare "${options[@]}" true
+}
+
+namespaces_release() {
+        umount "$1.net" "$1.mnt" "$1.uts" 2>/dev/null || true
+}
+
 # host_create NAME ADDRESS
 host_create() {
         local name=$1 address=$2
         local ns=$RIG_DIR/ns/$name
         touch "$ns.net" "$ns.mnt" "$ns.uts"
-        unshare --net="$ns.net" --mount="$ns.mnt" --uts="$ns.uts" true
+        namespaces_hold "$ns"
         in_net switch sh -ec "
                 ip link add '$name' type veth peer name eth0 netns '$ns.net'
                 ip link set '$name' master br0 up"
