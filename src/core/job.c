@@ -141,6 +141,7 @@ void job_end(Job *j, JobState state, Refusal *error) {
         log_end(j);
         job_mark_dirty(j);
         job_changed(j, CHANGE_STATE);
+        manager_calm_down(j->manager);
         if (!s)
                 return;
         DL_DELETE(s->jobs, j);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <malloc.h>
 #include <time.h>
 #include <utlist.h>
 
@@ -9,6 +10,7 @@
 #include "core/session-record.h"
 
 #define PRUNE_INTERVAL_USEC (600 * USEC_PER_SEC)
+#define CALM_USEC (5 * USEC_PER_SEC)
 
 static usec_t realtime_now(void) {
         struct timespec ts;
@@ -100,6 +102,7 @@ static int load_job(const JobRecord *r, void *userdata) {
 }
 
 static void on_prune(void *userdata);
+static void on_calm(void *userdata);
 
 int manager_new(sd_event *event, Config *config, TemplateTable *templates, Store *store, Manager **ret) {
         _cleanup_(manager_freep) Manager *m = calloc(1, sizeof(*m));
@@ -112,6 +115,8 @@ int manager_new(sd_event *event, Config *config, TemplateTable *templates, Store
         if (r < 0)
                 return r;
         r = timer_new(event, on_prune, m, &m->prune);
+        if (r >= 0)
+                r = timer_new(event, on_calm, m, &m->calm);
         if (r < 0)
                 return r;
         m->store = store;
@@ -178,6 +183,7 @@ Manager *manager_free(Manager *m) {
         }
         usage_done(m);
         timer_free(m->prune);
+        timer_free(m->calm);
         timer_free(m->stop_timer);
         store_close(m->store);
         template_table_free(m->templates);
@@ -331,6 +337,17 @@ static void prune_jobs(Manager *m) {
                         job_changed(j, CHANGE_REMOVED);
                         job_free(j);
                 }
+}
+
+/* Hundreds of jobs at a time need memory that the heap would keep for ever. */
+static void on_calm(void *userdata) {
+        if (((Manager *) userdata)->jobs_running == 0)
+                (void) malloc_trim(0);
+}
+
+void manager_calm_down(Manager *m) {
+        if (m->jobs_running == 0)
+                (void) timer_arm(m->calm, CALM_USEC);
 }
 
 static void on_prune(void *userdata) {

@@ -85,7 +85,7 @@ struct Manager {
 
         /* The end of the turn: what is dirty is saved in one transaction, then those who waited for it go on. */
         Deferred *commit;
-        Timer *commit_timer, *prune;
+        Timer *commit_timer, *prune, *calm;     /* calm: nothing is under way for a while */
         CommitWait *commit_waits;
         DirtyList *dirty;
         Backoff commit_backoff;

@@ -72,6 +72,9 @@ int usage_add_job(Job *j);
 void usage_remove_job(Job *j);
 void usage_done(Manager *m);
 
+/* A job has ended: when it was the last one, memory goes back to the system after a while. */
+void manager_calm_down(Manager *m);
+
 /* What is to be saved at the end of the turn (core/manager-commit.c). */
 void manager_mark_session(Manager *m, Session *s);
 void manager_mark_job(Manager *m, Job *j);
