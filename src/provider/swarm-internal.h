@@ -114,6 +114,7 @@ struct Swarm {
         Timer *poll, *sweep;
         bool sweeping, polling_warm;
         usec_t swept_usec, warmed_usec; /* CLOCK_BOOTTIME: end of the last such round */
+        usec_t allocated_usec;          /* CLOCK_BOOTTIME: when the last task was seen to have its addresses */
         EngineCall *ending;
         EngineCall *inspecting;
         Strv inspect;                   /* ids of services to look at */

@@ -205,8 +205,13 @@ static void set_no_task(SwarmSession *ss) {
         SET(ss, task, absent ? TASK_GONE : TASK_PENDING);
 }
 
+/* Swarm finds addresses for one after the other: of hundreds at a time the last ones wait, as long as others get theirs. */
+static bool is_stuck_new(const SwarmSession *ss, const SwarmTask *t) {
+        return t->state == SWARM_TASK_NEW && waited(ss) >= NEW_MAX_USEC && swarm_now() - ss->swarm->allocated_usec >= NEW_MAX_USEC;
+}
+
 static void set_pending_task(SwarmSession *ss, const SwarmTask *t) {
-        if (t->state == SWARM_TASK_NEW && waited(ss) >= NEW_MAX_USEC) {
+        if (is_stuck_new(ss, t)) {
                 SET(ss, task, TASK_FAILED);
                 set_string(ss, &ss->error, "Docker Swarm found no address for it within 10 s: the network's address range is used up, "
                            "or overlaps with another network or route of a manager");
@@ -242,6 +247,8 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
                 return;
         }
         moved = !streq_ptr(ss->task_id, t->id) || ss->task_state != t->state;
+        if (t->state > SWARM_TASK_NEW && (!streq_ptr(ss->task_id, t->id) || ss->task_state == SWARM_TASK_NEW))
+                ss->swarm->allocated_usec = swarm_now();
         if (!streq_ptr(ss->task_id, t->id) || !streq_ptr(ss->container, t->container)) {
                 set_string(ss, &ss->health, NULL);
                 SET(ss, frozen, false);
