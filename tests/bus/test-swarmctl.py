@@ -355,7 +355,7 @@ class Following(Base):
         _, err = self.ctl('hibernate', 'patient', '--no-block')
         job = re.search(r'\d+', err).group()
         started = time.monotonic()
-        self.said('wait', job, '--timeout=500ms', expect=TIMEOUT, pattern=f'^The time is over, and job {job} on patient has not ended.\n$')
+        self.said('wait', job, '--timeout=500ms', expect=TIMEOUT, pattern=f"^The time is over: job {job} on patient goes on. 'swarmctl cancel {job}' cancels it, 'swarmctl wait {job}' follows it again.\n$")
         self.assertGreater(time.monotonic() - started, 0.4)
         self.assertLess(time.monotonic() - started, 5)
         self.assertEqual(self.json('jobs', job)['State'], 'running')

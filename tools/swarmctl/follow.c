@@ -249,32 +249,26 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata) {
         return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
-static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
-        Follow *f = userdata;
-
+/* Ends before the jobs do. */
+static int leave(Follow *f, const char *why, int code) {
         if (f->bar)
                 progress_clear();
         for (size_t i = 0; i < f->n_jobs; i++) {
                 const FollowedJob *j = f->jobs[i];
                 if (!j->ended)
-                        (void) report(0, "Detached: job %" PRIu64 " on %s goes on. 'swarmctl cancel %" PRIu64 "' cancels it, "
-                                      "'swarmctl wait %" PRIu64 "' follows it again.", j->id, j->label, j->id, j->id);
+                        (void) report(0, "%s: job %" PRIu64 " on %s goes on. 'swarmctl cancel %" PRIu64 "' cancels it, "
+                                      "'swarmctl wait %" PRIu64 "' follows it again.", why, j->id, j->label, j->id, j->id);
         }
-        return sd_event_exit(f->event, EXIT_DETACHED);
+        return sd_event_exit(f->event, code);
+}
+
+static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        return leave(userdata, "Detached", EXIT_DETACHED);
 }
 
 /* Of `wait` only. */
 static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata) {
-        Follow *f = userdata;
-
-        if (f->bar)
-                progress_clear();
-        for (size_t i = 0; i < f->n_jobs; i++) {
-                const FollowedJob *j = f->jobs[i];
-                if (!j->ended)
-                        (void) report(0, "The time is over, and job %" PRIu64 " on %s has not ended.", j->id, j->label);
-        }
-        return sd_event_exit(f->event, EXIT_TIMEOUT);
+        return leave(userdata, "The time is over", EXIT_TIMEOUT);
 }
 
 static int follow_prepare(Follow *f) {
