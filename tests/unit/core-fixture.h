@@ -136,6 +136,18 @@ static inline Session *create_running(Fixture *f, const char *name) {
         return s;
 }
 
+/* Its first main process runs on, those after it end right after their start. */
+static inline Session *create_exiting(Fixture *f, const char *name) {
+        SessionParameters p = { .name = name, .image = "base", .organization = "exits", .owner = UID_UNSET };
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f));
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        return s;
+}
+
 static inline Job *request(Session *s, JobType verb, const JobOptions *options) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         Job *j;

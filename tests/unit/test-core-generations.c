@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Which generations stay: what something runs from, builds upon or waits for goes by no deletion and by no limit. */
+/* Which generation is current, and which stay: what something runs from, builds upon or waits for goes by no deletion and by
+ * no limit. */
 
 #include "core-fixture.h"
 
@@ -124,6 +125,71 @@ static void test_clone_of_the_newest(void **state) {
         assert_int_equal(value_of(f, clone), 2);
 }
 
+/* Generation is what runs, or what is stored: a verb that fails half way does not change that. */
+static void test_generation_is_what_runs(void **state) {
+        static const JobOptions discard = { .discard = true };
+        Fixture *f = *state;
+        Session *s = create_running(f, "back");
+        _cleanup_free_ char *id = strdup(s->id);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_RESTORE, &first);
+        assert_int_equal(s->generation, 1);
+
+        assert_int_equal(fake_fail_next(f->p, FAKE_DISCARD, 1, REFUSAL_PROVIDER_FAILED, "Docker would not."), 0);
+        Job *j = request(s, JOB_STOP, &discard);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(s->generation, 1);
+        assert_int_equal(value_of(f, s), 1);
+
+        /* The service dies before the provider has done it, and when it has and nobody knows. */
+        fake_set_latency(f->p, FAKE_DISCARD, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_STOP, &discard);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_DISCARD) == 2);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, id);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(s->generation, 1);
+        (void) request(s, JOB_STOP, &discard);
+        uint64_t value;
+        WAIT_FOR(f, fake_read(f->p, id, &value) == -ENODATA);
+        crash(f);
+        assert_int_equal(manager_find_session(f->m, id)->state, SESSION_STOPPING);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, id);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->generation, 2);
+
+        /* A restart that discards goes to the newest like any start. */
+        run_job(f, s, JOB_RESTORE, &first);
+        run_job(f, s, JOB_RESTART, &discard);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(value_of(f, s), 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* A container that ends right after its start was made from what was asked for all the same. */
+static void test_generation_of_what_exits(void **state) {
+        Fixture *f = *state;
+        Session *s = create_exiting(f, "over");
+        Job *j;
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        j = request(s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->generation, 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_container_needs_its_image, setup, teardown),
@@ -131,6 +197,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_limit_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_of_the_newest, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_generation_is_what_runs, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_generation_of_what_exits, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

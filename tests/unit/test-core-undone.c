@@ -4,85 +4,12 @@
 
 #include "core-fixture.h"
 
-/* Generation is what runs, or what is stored: a verb that fails half way does not change that. */
-static void test_generation_is_what_runs(void **state) {
-        static const JobOptions discard = { .discard = true }, first = { .generation = 1 };
-        Fixture *f = *state;
-        Session *s = create_running(f, "back");
-        _cleanup_free_ char *id = strdup(s->id);
-
-        assert_int_equal(fake_write(f->p, s->id, 1), 0);
-        run_job(f, s, JOB_HIBERNATE, NULL);
-        run_job(f, s, JOB_START, NULL);
-        assert_int_equal(fake_write(f->p, s->id, 2), 0);
-        run_job(f, s, JOB_HIBERNATE, NULL);
-        run_job(f, s, JOB_RESTORE, &first);
-        assert_int_equal(s->generation, 1);
-
-        assert_int_equal(fake_fail_next(f->p, FAKE_DISCARD, 1, REFUSAL_PROVIDER_FAILED, "Docker would not."), 0);
-        Job *j = request(s, JOB_STOP, &discard);
-        WAIT_FOR(f, job_state_is_ended(j->state));
-        assert_int_equal(j->state, JOB_FAILED);
-        assert_int_equal(s->state, SESSION_RUNNING);
-        assert_int_equal(s->generation, 1);
-        assert_int_equal(value_of(f, s), 1);
-
-        /* The service dies before the provider has done it, and when it has and nobody knows. */
-        fake_set_latency(f->p, FAKE_DISCARD, 60 * USEC_PER_SEC);
-        (void) request(s, JOB_STOP, &discard);
-        WAIT_FOR(f, fake_calls(f->p, FAKE_DISCARD) == 2);
-        crash(f);
-        WAIT_FOR(f, provider_ready(f));
-        s = manager_find_session(f->m, id);
-        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
-        assert_int_equal(s->generation, 1);
-        (void) request(s, JOB_STOP, &discard);
-        uint64_t value;
-        WAIT_FOR(f, fake_read(f->p, id, &value) == -ENODATA);
-        crash(f);
-        assert_int_equal(manager_find_session(f->m, id)->state, SESSION_STOPPING);
-        WAIT_FOR(f, provider_ready(f));
-        s = manager_find_session(f->m, id);
-        assert_int_equal(s->state, SESSION_STOPPED);
-        assert_int_equal(s->generation, 2);
-
-        /* A restart that discards goes to the newest like any start. */
-        run_job(f, s, JOB_RESTORE, &first);
-        run_job(f, s, JOB_RESTART, &discard);
-        assert_int_equal(s->generation, 2);
-        assert_int_equal(value_of(f, s), 2);
-        assert_int_equal(fake_losses(f->p), 0);
-}
-
-/* A container that ends right after its start was made from what was asked for all the same. */
-static void test_generation_of_what_exits(void **state) {
-        SessionParameters p = { .name = "over", .image = "base", .organization = "exits", .owner = UID_UNSET };
-        Fixture *f = *state;
-        Session *s;
-        Job *j;
-
-        WAIT_FOR(f, provider_ready(f));
-        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
-        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
-        run_job(f, s, JOB_SNAPSHOT, NULL);
-        run_job(f, s, JOB_HIBERNATE, NULL);
-        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
-        j = request(s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
-        WAIT_FOR(f, job_state_is_ended(j->state));
-        assert_int_equal(j->state, JOB_FAILED);
-        assert_int_equal(s->generation, 1);
-}
-
 /* What the end of the Engine takes along while it comes up is no bad command: it is saved and started again. */
 static void test_engine_dies_under_a_start(void **state) {
-        SessionParameters p = { .name = "under", .image = "base", .organization = "exits", .owner = UID_UNSET };
         Fixture *f = *state;
-        Session *s;
+        Session *s = create_exiting(f, "under");
         Job *j;
 
-        WAIT_FOR(f, provider_ready(f));
-        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
-        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
         run_job(f, s, JOB_HIBERNATE, NULL);
         fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
         fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine crashed.");
@@ -577,8 +504,6 @@ static void test_thaw_goes_first(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
-                T(test_generation_is_what_runs),
-                T(test_generation_of_what_exits),
                 T(test_engine_dies_under_a_start),
                 T(test_restore_cut_off),
                 T(test_capture_fails),
