@@ -86,8 +86,21 @@ int upperdir_from_mountinfo(const char *mountinfo, char **ret) {
         return -ENOENT;
 }
 
-/* With the containerd image store the Engine does not tell; the kernel does, as long as the container runs. A path
- * that is not absolute depends on the mounter's working directory, which nobody knows. */
+/* <root>/io.containerd.snapshotter.v1.overlayfs/snapshots/<number>/fs (containerd, snapshots/overlay). A process that has
+ * come by the right to mount may show there what it likes, and must not get files of the host saved so. */
+static bool is_layer_of_containerd(const char *path) {
+        static const char below[] = "/io.containerd.snapshotter.v1.overlayfs/snapshots/";
+        const char *p = path[0] == '/' && !strstr(path, "/../") ? strstr(path, below) : NULL;
+        size_t digits;
+
+        if (!p)
+                return false;
+        p += strlen(below);
+        digits = strspn(p, "0123456789");
+        return digits > 0 && streq(p + digits, "/fs");
+}
+
+/* With the containerd image store the Engine does not tell; the kernel does, as long as the container runs. */
 static int find_upperdir(const json_t *json, pid_t pid, char **ret, bool *ret_told) {
         _cleanup_free_ char *path = NULL, *text = NULL, *upper = NULL;
         const char *told = json_string_at(json, "GraphDriver", "Data", "UpperDir");
@@ -106,7 +119,7 @@ static int find_upperdir(const json_t *json, pid_t pid, char **ret, bool *ret_to
                 r = upperdir_from_mountinfo(text, &upper);
         if (r == -ENOMEM)
                 return r;
-        if (r < 0 || upper[0] != '/') {
+        if (r < 0 || !is_layer_of_containerd(upper)) {
                 log_debug("No upper directory of process %i in its mounts.", pid);
                 return 0;
         }

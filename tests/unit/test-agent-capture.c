@@ -85,10 +85,13 @@ static void test_refusals(void **state) {
         assert_int_equal(begin_capture(f, "../x", CAPTURE_HOLD, "hold", NULL), -EINVAL);
 }
 
-/* In the child: a root directory like that of a container. */
-static int enter_overlay(const char *dir) {
-        _cleanup_free_ char *options = strformat("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", dir, dir, dir);
-        const char *const names[] = { "lower", "upper", "work", "merged" };
+#define SNAPSHOTS "io.containerd.snapshotter.v1.overlayfs/snapshots"
+
+/* In the child: a root directory like that of a container, its files at <dir>/<upper>. */
+static int enter_overlay(const char *dir, const char *upper) {
+        _cleanup_free_ char *options = strformat("lowerdir=%s/lower,upperdir=%s/%s,workdir=%s/work", dir, dir, upper, dir);
+        const char *const names[] = { "lower", "work", "merged", "other", "io.containerd.snapshotter.v1.overlayfs", SNAPSHOTS, SNAPSHOTS "/7",
+                                      SNAPSHOTS "/7/fs" };
 
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("tmpfs", dir, "tmpfs", 0, NULL) < 0 ||
             chdir(dir) < 0)
@@ -101,8 +104,8 @@ static int enter_overlay(const char *dir) {
         return 0;
 }
 
-/* A process of which the kernel tells an upper directory, <dir>/upper. 0: not without more rights. */
-static pid_t fork_in_overlay(const char *dir) {
+/* A process of which the kernel tells that upper directory. 0: not without more rights. */
+static pid_t fork_in_overlay(const char *dir, const char *upper) {
         int ready[2];
         char ok = 0;
         pid_t pid;
@@ -110,7 +113,7 @@ static pid_t fork_in_overlay(const char *dir) {
         assert_int_equal(pipe(ready), 0);
         pid = fork();
         if (pid == 0) {
-                (void) !write(ready[1], enter_overlay(dir) < 0 ? "n" : "y", 1);
+                (void) !write(ready[1], enter_overlay(dir, upper) < 0 ? "n" : "y", 1);
                 pause();
                 _exit(0);
         }
@@ -124,23 +127,29 @@ static pid_t fork_in_overlay(const char *dir) {
         return 0;
 }
 
-/* The Engine does not tell where the files are, and the kernel only as long as the container runs. */
-static void test_upper_noted(void **state) {
-        _cleanup_free_ char *dir = NULL, *wanted = NULL;
-        Fixture *f = *state;
-        pid_t own = f->child, other;
-        unsigned n;
+/* The container's process becomes one in an overlay, of which the Engine says nothing. */
+static void run_in_overlay(Fixture *f, const char *upper) {
+        _cleanup_free_ char *dir = strformat("%s/overlay", f->dir);
+        pid_t other;
 
-        dir = strformat("%s/overlay", f->dir);
-        wanted = strformat("\"upperdir\":\"%s/upper\"", dir);
         assert_int_equal(mkdir(dir, 0755), 0);
-        other = fork_in_overlay(dir);
-        if (other == 0) {
-                (void) rmdir(dir);
+        other = fork_in_overlay(dir, upper);
+        if (other == 0)
                 skip();
-        }
+        (void) kill(f->child, SIGKILL);
+        (void) waitpid(f->child, NULL, 0);
         MODEL(f, m->driver = "{\"Name\":\"overlayfs\",\"Data\":null}");
         f->child = other;
+}
+
+/* The Engine does not tell where the files are, and the kernel only as long as the container runs. */
+static void test_upper_noted(void **state) {
+        _cleanup_free_ char *wanted = NULL;
+        Fixture *f = *state;
+        unsigned n;
+
+        wanted = strformat("\"upperdir\":\"%s/overlay/" SNAPSHOTS "/7/fs\"", f->dir);
+        run_in_overlay(f, SNAPSHOTS "/7/fs");
         agent_observe(f->a, ID);
         UNTIL(f, agent_upper_is_noted(f->a, ID));
         n = MODEL(f, m->n_inspect);
@@ -163,10 +172,17 @@ static void test_upper_noted(void **state) {
         MODEL(f, m->driver = "{\"Name\":\"overlay2\",\"Data\":{\"UpperDir\":\"/told\"}}");
         assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
         assert_int_equal(count_requests(f, "\"upperdir\":\"/told\""), 1);
-        f->child = own;
-        (void) kill(other, SIGKILL);
-        (void) waitpid(other, NULL, 0);
-        (void) rmdir(dir);
+}
+
+/* Whatever a container has mounted on its root, only what can be a layer of it is read. */
+static void test_upper_elsewhere(void **state) {
+        Fixture *f = *state;
+
+        run_in_overlay(f, "other");
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_REFUSED);
+        assert_int_equal(CALL(f, agent_terminate(f->a, ID, 0, on_done, f, NULL)), 0);
+        assert_false(agent_upper_is_noted(f->a, ID));
 }
 
 static void unpause_by_somebody(Fixture *f, const char *stage) {
@@ -300,6 +316,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_exited, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_upper_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures_thaw, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
