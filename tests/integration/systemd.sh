@@ -7,7 +7,8 @@
 set -euo pipefail
 
 build=$(readlink -f -- "$1")
-rig=$(dirname -- "$(readlink -f -- "$0")")/../rig/rig
+here=$(dirname -- "$(readlink -f -- "$0")")
+rig=$here/../rig/rig
 n=0 failures=0
 
 if (($(id -u) != 0)); then
@@ -96,6 +97,24 @@ ok "an ordinary user may look, and is refused what is not his" '
         setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl list | grep one
         if setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl --no-ask-password destroy --yes one; then exit 1; fi
         test "$(swarmctl list --no-legend | wc -l)" = 1'
+
+ok "by ssh the users of another machine are who they are there" '
+        swarmctl -H alice@manager list | grep one
+        if swarmctl -H alice@manager destroy --yes one; then exit 1; else test $? = 4; fi
+        swarmctl -H root@manager touch one
+        if swarmctl -H nobody-here@manager list; then exit 1; else test $? = 7; fi'
+
+ok "the password of an administrator at the terminal opens what is not his, and a wrong one does not" '
+        echo root:sesame | chpasswd
+        at='"$here"'/at-terminal.py
+        if $at 2001 wrong swarmctl stop one >/tmp/shown; then exit 1; else test $? = 4; fi
+        grep "Authentication is required to manage a session of another user" /tmp/shown
+        grep "You may not stop session one" /tmp/shown
+        swarmctl list --no-legend | grep running
+        $at 2001 sesame swarmctl stop one
+        swarmctl list --no-legend | grep stopped
+        journalctl -u polkit | grep "Operator of .* successfully authenticated as unix-user:root .* for action org.swarm.Orchestrator.manage"
+        swarmctl start one'
 
 # Enough that a hibernation takes a while, and cannot be compressed away.
 ok "stopping the service during a hibernation leaves nothing frozen" '
