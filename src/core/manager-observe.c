@@ -166,7 +166,7 @@ static void set_removed(Session *s) {
 
 static void set_lost(Session *s) {
         _cleanup_free_ char *detail = strformat("Node %s does not answer. The session goes on when the node is back, or can be restored from its newest generation.",
-                                                strna(s->node));
+                                                strna(session_node_name(s)));
         adopt_generation(s);
         keep_proven(s);
         s->stop_reason = STOP_REASON_NODE_LOST;

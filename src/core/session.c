@@ -217,6 +217,14 @@ void session_set_state(Session *s, SessionState state, const char *detail) {
         session_changed(s, CHANGE_STATE);
 }
 
+const char *session_node_name(const Session *s) {
+        const Node *n = NULL;
+
+        if (s->node)
+                HASH_FIND_STR(s->manager->nodes, s->node, n);
+        return n && !isempty(n->name) ? n->name : s->node;
+}
+
 /* Before it has said anything, a job may wait for it: the service may have been started by this very request. */
 int provider_entry_check(const ProviderEntry *e, Refusal **reterr) {
         if (e->health != PROVIDER_UNAVAILABLE || isempty(e->detail))

@@ -97,6 +97,8 @@ Job *session_current_job(const Session *s);
 Snapshot *session_find_snapshot(const Session *s, uint64_t generation);
 /* Newest proven generation's image, or the base image. */
 const char *session_current_image(const Session *s);
+/* For sentences: the name of its node, or the node's id while that is all that is known of it; NULL if it has none. */
+const char *session_node_name(const Session *s);
 
 /* The one place that changes the state: checks the table, marks it for saving, logs, tells the observer. */
 void session_set_state(Session *s, SessionState state, const char *detail);

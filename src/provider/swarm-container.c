@@ -75,19 +75,19 @@ void swarm_container_runs(Swarm *s, const char *container) {
 /* The agent of the container's node; without one the call is refused, and NULL is returned. */
 static Agent *agent_of(SwarmCall *c) {
         if (!c->container) {
-                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", c->session);
+                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", swarm_call_subject(c));
                 return NULL;
         }
         if (c->node && swarm_node_is_down(c->swarm, c->node)) {
                 swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
                                   "The container of session %s is on node %s, which is down. Bring the node back, "
-                                  "or restore the session from its last generation.", c->session, c->node);
+                                  "or restore the session from its last generation.", swarm_call_subject(c), swarm_node_name(c->swarm, c->node));
                 return NULL;
         }
         if (!c->node || !swarm_node_has_agent(c->swarm, c->node)) {
                 swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
                                   "The container of session %s is on node %s, where no agent of the orchestrator can be reached. "
-                                  "Run swarm-orchestratord there.", c->session, strna(c->node));
+                                  "Run swarm-orchestratord there.", swarm_call_subject(c), strna(swarm_node_name(c->swarm, c->node)));
                 return NULL;
         }
         return c->swarm->agent;

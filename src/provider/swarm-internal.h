@@ -191,6 +191,8 @@ void swarm_call_detach(SwarmCall *c);
 /* Takes `refusal`. The provider may be gone afterwards. */
 void swarm_call_finish(SwarmCall *c, int r, Refusal *refusal);
 void swarm_call_refuse(SwarmCall *c, RefusalCode code, const char *format, ...) _printf_(3, 4);
+/* What to call its session in a sentence: the name, or the id where no service has said it. */
+const char *swarm_call_subject(const SwarmCall *c);
 /* What an Engine's answer that is not ENGINE_OK means for "Docker cannot <what>". */
 void swarm_call_fail(SwarmCall *c, const EngineAnswer *a, const char *what);
 /* Goes on from the loop, later. */
@@ -222,6 +224,7 @@ int swarm_check_answer(Swarm *s, const EngineAnswer *a);
 void swarm_list(Swarm *s);              /* the full list; ends with swarm_connected() */
 void swarm_list_nodes(Swarm *s);
 bool swarm_node_is_down(Swarm *s, const char *id);
+const char *swarm_node_name(Swarm *s, const char *id);  /* its id, as long as it has not said a name; NULL for NULL */
 bool swarm_node_has_agent(Swarm *s, const char *id);
 void swarm_nodes_clear(Swarm *s);
 

@@ -44,6 +44,12 @@ bool swarm_node_is_down(Swarm *s, const char *id) {
         return n && STR_IN_SET(n->state, "down", "disconnected");
 }
 
+const char *swarm_node_name(Swarm *s, const char *id) {
+        SwarmNode *n = id ? node_find(s, id) : NULL;
+
+        return n && !isempty(n->name) ? n->name : id;
+}
+
 bool swarm_node_has_agent(Swarm *s, const char *id) {
         return s->agent && streq_ptr(id, s->local_node);
 }

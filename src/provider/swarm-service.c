@@ -199,7 +199,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
         if (meaning == TASK_RUNNING || meaning == TASK_EXITED) {
                 swarm_call_refuse(c, REFUSAL_WRONG_STATE,
                                   "Session %s cannot be started, because its last container (%.12s) still holds files that are not saved. "
-                                  "Stop or hibernate it first, or discard its files with 'swarmctl stop --discard' (option `discard`).", c->session, strna(best.container));
+                                  "Stop or hibernate it first, or discard its files with 'swarmctl stop --discard' (option `discard`).", swarm_call_subject(c), strna(best.container));
                 return;
         }
         swarm_call_later(c, 0, step_read);
@@ -350,7 +350,7 @@ void swarm_change_service(SwarmCall *c) {
         if (c->service)
                 step_change(c);
         else
-                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no service in the Swarm.", c->session);
+                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no service in the Swarm.", swarm_call_subject(c));
 }
 
 /* ---- which service it is ---- */
@@ -447,7 +447,7 @@ static void removal_goes_on(SwarmCall *c, swarm_step step) {
         if (swarm_call_expired(c))
                 swarm_call_refuse(c, REFUSAL_TIMED_OUT,
                                   "The service of session %s is removed, but its container is still there. Docker goes on removing it; "
-                                  "look at the journal of docker.service on its node.", c->session);
+                                  "look at the journal of docker.service on its node.", swarm_call_subject(c));
         else
                 swarm_call_later(c, AGAIN_USEC, step);
 }
@@ -466,7 +466,7 @@ static void remove_left_behind(SwarmCall *c, const char *id) {
                 swarm_call_finish(c, id ? -ENOMEM : -EBADMSG, NULL);
                 return;
         }
-        log_info("Container %.12s of session %s was left behind; it is removed.", id, c->session);
+        log_info("Container %.12s of session %s was left behind; it is removed.", id, swarm_call_subject(c));
         c->containers_usec = swarm_now();
         swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_container_removed);
 }

@@ -127,6 +127,10 @@ void swarm_call_refuse(SwarmCall *c, RefusalCode code, const char *format, ...) 
         swarm_call_finish(c, r, refusal);
 }
 
+const char *swarm_call_subject(const SwarmCall *c) {
+        return c->name ?: c->session;
+}
+
 int swarm_error_refusal(Swarm *s, const EngineAnswer *a, const char *what, Refusal **reterr_refusal) {
         switch (a->outcome) {
         case ENGINE_REFUSED:
