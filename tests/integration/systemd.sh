@@ -53,11 +53,15 @@ chmod +x /usr/local/bin/until-true
 mkdir -p /etc/swarm-orchestrator/orchestrator.conf.d
 printf "[Registry]\nURL=http://10.99.0.1:5000\n" >/etc/swarm-orchestrator/orchestrator.conf.d/50-rig.conf
 journalctl --update-catalog
-systemctl daemon-reload
-systemctl enable swarm-orchestratord' >&2
+systemctl daemon-reload' >&2
 
 PID='systemctl show -p MainPID --value swarm-orchestratord'
 CONTAINER='docker ps -q --no-trunc --filter label=swarm.session'
+
+ok "before it is enabled, a call says what is to be done" '
+        if swarmctl list 2>/tmp/shown; then exit 1; else test $? = 7; fi
+        grep "systemctl enable --now swarm-orchestratord" /tmp/shown
+        systemctl enable swarm-orchestratord'
 
 ok "the first call starts the service" '
         test "$(systemctl is-active swarm-orchestratord)" = inactive
@@ -83,7 +87,8 @@ ok "the journal has the fields" '
         for field in SWARM_OWNER_UID=0 SWARM_ACTOR_UID=0 SWARM_PROVIDER=swarm SWARM_JOB=1 MESSAGE_ID=; do
                 journalctl -o export SWARM_SESSION=$id | grep -a "^$field"
         done
-        journalctl -o export SWARM_SESSION=$id | grep -a "^SWARM_NODE=."'
+        journalctl -o export SWARM_SESSION=$id | grep -a "^SWARM_NODE=."
+        journalctl SWARM_SESSION=$id | grep "Session one runs on node manager "'
 
 ok "the catalog explains" 'journalctl -x -u swarm-orchestratord | grep "Subject: Session one was restored"'
 

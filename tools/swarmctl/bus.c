@@ -54,6 +54,8 @@ static const struct {
         { SD_BUS_ERROR_SERVICE_UNKNOWN, EXIT_UNAVAILABLE,
           "The orchestrator is not running here and the bus cannot start it. Start it with "
           "'systemctl start swarm-orchestratord', or name its machine with -H." },
+        { "org.freedesktop.systemd1.NoSuchUnit", EXIT_UNAVAILABLE,
+          "The orchestrator is installed but not enabled. Enable it with 'systemctl enable --now swarm-orchestratord'." },
         { SD_BUS_ERROR_NAME_HAS_NO_OWNER, EXIT_UNAVAILABLE,
           "The orchestrator is not running here. Start it with 'systemctl start swarm-orchestratord'." },
         { SD_BUS_ERROR_NO_REPLY, EXIT_UNAVAILABLE,
