@@ -49,6 +49,33 @@ bool manager_image_is_used(Manager *m, const char *image, const Session *except)
         return false;
 }
 
+static Session *find_clone(Manager *m, const char *image, const Session *except) {
+        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
+                if (s != except && streq_ptr(s->base_image, image))
+                        return s;
+        return NULL;
+}
+
+int session_bequeath_snapshot(Session *s, Snapshot *snapshot) {
+        SnapshotRecord inherited = snapshot->record;
+        Session *clone;
+
+        if (!inherited.image || !manager_image_is_used(s->manager, inherited.image, s))
+                return 0;
+        clone = find_clone(s->manager, inherited.image, s);
+        if (clone && !session_find_any_snapshot(clone, 0)) {
+                inherited.session = clone->id;
+                inherited.generation = 0;
+                inherited.phase = SNAPSHOT_INHERITED;
+                int r = session_add_snapshot(clone, &inherited);
+                if (r < 0)
+                        return r;
+                snapshot_mark_dirty(clone, session_find_any_snapshot(clone, 0));
+        }
+        session_drop_snapshot(s, snapshot);
+        return 1;
+}
+
 static bool is_to_be_restored(const Session *s, uint64_t generation) {
         for (const Job *j = s->jobs; j; j = j->next)
                 if (j->type == JOB_RESTORE && j->options.generation == generation)

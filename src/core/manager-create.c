@@ -125,6 +125,8 @@ static int find_from(Manager *m, const char *from, Source *ret, Refusal **reterr
         r = manager_get_session(m, name, &ret->from, reterr);
         if (r < 0)
                 return r;
+        if (ret->from->state == SESSION_DESTROYING)
+                return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is being destroyed, and its generations with it. Clone another session.", ret->from->name);
         ret->generation = session_newest_generation(ret->from);
         if (colon && parse_u64(colon + 1, &ret->generation) < 0)
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "from=\"%s\" is not understood. Write SESSION or SESSION:GENERATION.", name);

@@ -126,20 +126,20 @@ void operation_keep_generations(Operation *o) {
         operation_next(o);
 }
 
-/* One after the other; a generation that a clone runs from stays in the registry until the clone goes. */
+/* One after the other; what a clone was made from goes over to that. */
 static void step_delete_generations(Operation *o) {
-        Session *s = o->session;
+        int r;
 
-        for (;;) {
-                o->snapshot = s->snapshots;
-                if (!o->snapshot)
-                        break;
-                if (!(o->snapshot->record.image && manager_image_is_used(s->manager, o->snapshot->record.image, s))) {
-                        job_set_stage(o->job, "deleting generations");
+        while ((o->snapshot = o->session->snapshots)) {
+                r = session_bequeath_snapshot(o->session, o->snapshot);
+                if (r > 0)
+                        continue;
+                job_set_stage(o->job, "deleting generations");
+                if (r < 0)
+                        on_generation_deleted(o, r, NULL);
+                else
                         delete_image(o, on_generation_deleted);
-                        return;
-                }
-                session_drop_snapshot(s, o->snapshot);
+                return;
         }
         operation_next(o);
 }
@@ -171,7 +171,7 @@ const operation_step operation_steps_destroy[] = {
 };
 
 /* Of a creation that asked nobody for anything yet. */
-const operation_step operation_steps_forget[] = { step_intend_destroy, step_save_gone, step_log_gone, NULL };
+const operation_step operation_steps_forget[] = { step_intend_destroy, step_delete_generations, step_save_gone, step_log_gone, NULL };
 
 static void step_intend_delete(Operation *o) {
         o->cancelable = false;

@@ -98,14 +98,14 @@ Job *session_current_job(const Session *s) {
         return s->jobs && s->jobs->state == JOB_RUNNING ? s->jobs : NULL;
 }
 
-static Snapshot *find_any_snapshot(const Session *s, uint64_t generation) {
+Snapshot *session_find_any_snapshot(const Session *s, uint64_t generation) {
         Snapshot *snapshot;
         HASH_FIND(hh, s->snapshots, &generation, sizeof(generation), snapshot);
         return snapshot;
 }
 
 Snapshot *session_find_snapshot(const Session *s, uint64_t generation) {
-        Snapshot *snapshot = find_any_snapshot(s, generation);
+        Snapshot *snapshot = session_find_any_snapshot(s, generation);
         return snapshot && snapshot->record.phase == SNAPSHOT_KEPT ? snapshot : NULL;
 }
 
@@ -176,7 +176,7 @@ int session_burn_generation(Session *s, Job *job, Snapshot **ret) {
         if (r < 0)
                 return r;
         s->next_generation++;
-        *ret = find_any_snapshot(s, generation);
+        *ret = session_find_any_snapshot(s, generation);
         session_mark_dirty(s);
         snapshot_mark_dirty(s, *ret);
         return 0;

@@ -290,7 +290,7 @@ static int append_snapshots(sd_bus_message *reply, const Session *s) {
         if (!list)
                 return -ENOMEM;
         for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase != SNAPSHOT_INTENT)
+                if (i->record.phase == SNAPSHOT_PROVEN || i->record.phase == SNAPSHOT_KEPT)
                         list[n++] = i;
         qsort(list, n, sizeof(*list), newest_first);
 

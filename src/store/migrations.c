@@ -79,6 +79,7 @@ static const char schema_1[] =
 
 const Migration store_migrations[] = {
         { .sql = schema_1 },
+        {},                             /* 2: the phase "inherited", which version 1 cannot read */
 };
 const size_t store_schema_version = ELEMENTSOF(store_migrations);
 

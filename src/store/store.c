@@ -39,6 +39,7 @@ static const char *const phase_names[_SNAPSHOT_PHASE_MAX] = {
         [SNAPSHOT_INTENT] = "intent",
         [SNAPSHOT_PROVEN] = "proven",
         [SNAPSHOT_KEPT] = "kept",
+        [SNAPSHOT_INHERITED] = "inherited",
 };
 
 const char *snapshot_phase_to_string(SnapshotPhase p) {

@@ -42,6 +42,7 @@ typedef enum SnapshotPhase {            /* of a generation, saved as its name */
         SNAPSHOT_INTENT,                /* number burned, nothing proven */
         SNAPSHOT_PROVEN,                /* in the registry, read back, recorded; the container may still be alive */
         SNAPSHOT_KEPT,                  /* what it was taken for is done too; it can be restored */
+        SNAPSHOT_INHERITED,             /* of a session that is gone: its clone has it, as number 0, until it goes too */
         _SNAPSHOT_PHASE_MAX,
         _SNAPSHOT_PHASE_INVALID = -EINVAL,
 } SnapshotPhase;

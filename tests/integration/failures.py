@@ -450,6 +450,24 @@ def container_removed(w):
     w.works()
 
 
+def clone_outlives_its_source(w):
+    """What it was made from stays with it, and goes with it."""
+    source = w.session()
+    w.bus.do("Snapshot", source)
+    job = w.bus.wait_job(w.bus.manager("CreateSession", "sa{sv}t", "clone", {"from": source}, 0)[1])
+    assert job["State"] == "done", job["ErrorMessage"]
+    w.expect.files[w.id_of("clone")] = dict(w.expect.files[w.id_of(source)])
+    w.forget_files(source)
+    w.bus.do("Destroy", source)
+    w.check()
+    w.name = "clone"
+    w.works()
+    w.forget_files("clone")
+    w.bus.do("Destroy", "clone")
+    w.check()
+    w.session()
+
+
 def service_removed(w):
     w.session()
     w.bus.do("Snapshot", w.name)
@@ -583,6 +601,7 @@ CASES = (
     ("engine: crashes during a creation", lambda w: engine_fails(w, "crash", "Create")),
     ("engine: crashes during a destruction", lambda w: engine_fails(w, "crash", "Destroy")),
     ("session: its container is removed", container_removed),
+    ("session: its clone outlives it", clone_outlives_its_source),
     ("session: its service is removed", service_removed),
     ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),

@@ -125,6 +125,83 @@ static void test_clone_of_the_newest(void **state) {
         assert_int_equal(value_of(f, clone), 2);
 }
 
+static Session *clone_of(Fixture *f, const char *from, const char *name, Job **ret) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Session *clone;
+
+        assert_int_equal(manager_create_session(f->m, &(SessionParameters) { .name = name, .from = from, .owner = UID_UNSET }, 0, &clone, ret, &refusal), 0);
+        return clone;
+}
+
+static void destroy(Fixture *f, const char *name) {
+        Session *s;
+
+        assert_int_equal(manager_get_session(f->m, name, &s, NULL), 0);
+        run_job(f, s, JOB_DESTROY, NULL);
+}
+
+/* What clones were made from outlives its session with the last of them, and no longer. */
+static void test_clones_inherit(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source");
+        _cleanup_free_ char *image = strdup(session_find_snapshot(s, 1)->record.image);
+        Job *one, *two;
+
+        (void) clone_of(f, "source:1", "one", &one);
+        (void) clone_of(f, "source:1", "two", &two);
+        expect_ended(f, one, JOB_DONE, 0);
+        expect_ended(f, two, JOB_DONE, 0);
+        destroy(f, "source");
+        assert_true(fake_has_image(f->p, image));
+
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        assert_int_equal(manager_get_session(f->m, "one", &s, NULL), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_RESTORE, NULL);
+        assert_int_equal(value_of(f, s), 1);
+        /* It is none of its own that could be restored or deleted. */
+        assert_null(session_find_snapshot(s, 0));
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 0 }, REFUSAL_NO_SUCH_GENERATION);
+
+        destroy(f, "one");
+        assert_true(fake_has_image(f->p, image));
+        destroy(f, "two");
+        assert_false(fake_has_image(f->p, image));
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* Also by the end of a clone that never ran. */
+static void test_canceled_clone_inherits(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source");
+        _cleanup_free_ char *image = strdup(session_find_snapshot(s, 1)->record.image);
+        Job *create;
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        Session *clone = clone_of(f, "source:1", "clone", &create);
+        WAIT_FOR(f, clone->exists && clone->task == TASK_PENDING);
+        destroy(f, "source");
+        assert_true(fake_has_image(f->p, image));
+        assert_int_equal(job_cancel(create, 0, NULL), 0);
+        expect_ended(f, create, JOB_CANCELED, 0);
+        WAIT_FOR(f, manager_get_session(f->m, "clone", &s, NULL) < 0);
+        assert_false(fake_has_image(f->p, image));
+}
+
+static void test_no_clone_of_what_goes(void **state) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source"), *clone;
+        Job *j;
+
+        fake_set_latency(f->p, FAKE_DELETE_IMAGE, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_DELETE_IMAGE) == 1);
+        assert_int_equal(manager_create_session(f->m, &(SessionParameters) { .name = "late", .from = "source", .owner = UID_UNSET }, 0, &clone, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_WRONG_STATE);
+}
+
 /* Generation is what runs, or what is stored: a verb that fails half way does not change that. */
 static void test_generation_is_what_runs(void **state) {
         static const JobOptions discard = { .discard = true };
@@ -197,6 +274,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_limit_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_of_the_newest, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_clones_inherit, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_canceled_clone_inherits, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_clone_of_what_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_is_what_runs, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_of_what_exits, setup, teardown),
         };
