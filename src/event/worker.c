@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "basic/log.h"
 #include "basic/string-util.h"
 #include "event/event-util.h"
+#include "event/worker-child.h"
 #include "event/worker.h"
 
 #define READ_SIZE (64 * KIB)
 #define STDERR_LINE_MAX (8 * KIB)
 #define INPUT_MAX (16 * MIB)
 #define KILL_AFTER_USEC (5 * USEC_PER_SEC)
-
-extern char **environ;
 
 typedef struct Lines {
         int fd;
@@ -48,93 +45,6 @@ struct Worker {
         bool ended;                     /* no line is delivered any more */
         bool *gone;                     /* set by worker_free() under a callback */
 };
-
-/* ---- the child, between fork and exec: system calls only, since other threads may hold malloc's lock ---- */
-
-typedef struct ChildSetup {
-        int in, out, err;
-        pid_t parent;
-        const int *caps;
-        char **argv, **envp;
-} ChildSetup;
-
-static void child_reset_signals(void) {
-        struct sigaction sa = { .sa_handler = SIG_DFL };
-        sigset_t none;
-
-        for (int s = 1; s < _NSIG; s++)
-                (void) sigaction(s, &sa, NULL);
-        sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static bool cap_wanted(const int *caps, int cap) {
-        for (; caps && *caps >= 0; caps++)
-                if (*caps == cap)
-                        return true;
-        return false;
-}
-
-/* What the child holds after exec is its ambient set (or, for root, its bounding set). A capability that the daemon does
- * not hold itself is left out: the child says best what it cannot do without. */
-static void child_set_capabilities(const int *caps) {
-        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        struct __user_cap_data_struct data[2] = {};
-
-        (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-        if (geteuid() == 0)
-                for (int c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-                        if (!cap_wanted(caps, c))
-                                (void) prctl(PR_CAPBSET_DROP, c, 0, 0, 0);
-        if (syscall(SYS_capget, &header, data) < 0)
-                return;
-        data[0].inheritable = data[1].inheritable = 0;
-        for (const int *c = caps; c && *c >= 0; c++)
-                data[*c / 32].inheritable |= data[*c / 32].permitted & (1U << (*c % 32));
-        if (syscall(SYS_capset, &header, data) < 0)
-                return;
-        for (const int *c = caps; c && *c >= 0; c++)
-                (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, *c, 0, 0);
-}
-
-static _noreturn_ void child_run(const ChildSetup *c) {
-        static const char message[] = "<3>cannot be executed\n";
-
-        child_reset_signals();
-        if (dup2(c->in, STDIN_FILENO) < 0 || dup2(c->out, STDOUT_FILENO) < 0 || dup2(c->err, STDERR_FILENO) < 0 ||
-            syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
-                _exit(126);
-        child_set_capabilities(c->caps);
-        /* After the capabilities, since a change of credentials clears it; the parent may be dead by now. */
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != c->parent)
-                _exit(126);
-        execve(c->argv[0], c->argv, c->envp);
-        (void) !write(STDERR_FILENO, message, sizeof(message) - 1);
-        _exit(127);
-}
-
-/* What systemd gave to the daemon is not the child's: it would report readiness or log for it. */
-static int child_environment(char ***ret) {
-        static const char *const dropped[] = {
-                "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
-                "CREDENTIALS_DIRECTORY=", "JOURNAL_STREAM=",
-        };
-        char **env = calloc(strv_length(environ) + 1, sizeof(char *));
-        size_t n = 0;
-
-        if (!env)
-                return -ENOMEM;
-        STRV_FOREACH(e, environ) {
-                bool keep = true;
-                for (size_t i = 0; i < ELEMENTSOF(dropped); i++)
-                        if (startswith(*e, dropped[i]))
-                                keep = false;
-                if (keep)
-                        env[n++] = *e;
-        }
-        *ret = env;
-        return 0;
-}
 
 /* ---- lines ---- */
 
@@ -441,23 +351,6 @@ static int block_sigchld(void) {
         return sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -errno : 0;
 }
 
-/* All signals are blocked over the fork, so that no handler of the parent runs in the child. */
-static pid_t fork_child(const ChildSetup *setup) {
-        sigset_t all, saved;
-        pid_t pid;
-
-        sigfillset(&all);
-        if (sigprocmask(SIG_SETMASK, &all, &saved) < 0)
-                return -errno;
-        pid = fork();
-        if (pid == 0)
-                child_run(setup);
-        if (pid < 0)
-                pid = -errno;
-        (void) sigprocmask(SIG_SETMASK, &saved, NULL);
-        return pid;
-}
-
 /* Above the standard descriptors, so that none of the child's dup2() overwrites one that is still needed. */
 static int fd_above_stdio(int *fd) {
         int n;
@@ -574,7 +467,7 @@ static int worker_fork(Worker *w, const WorkerSpec *spec) {
         _cleanup_free_ char **env = NULL;
         int child[3] = { -EBADF, -EBADF, -EBADF }, r;
 
-        r = child_environment(&env);
+        r = worker_child_environment(&env);
         if (r < 0)
                 return r;
         r = worker_open_stdio(w, child);
@@ -584,7 +477,7 @@ static int worker_fork(Worker *w, const WorkerSpec *spec) {
         r = worker_watch_stdio(w);
         if (r < 0)
                 return r;
-        w->pid = fork_child(&(const ChildSetup) {
+        w->pid = worker_child_fork(&(const ChildSetup) {
                 .in = in, .out = out, .err = err,
                 .parent = getpid(),
                 .caps = spec->ambient_caps,
