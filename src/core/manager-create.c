@@ -15,6 +15,7 @@
 #define CPUS_MAX 16.0
 #define MEMORY_MIN (64 * MIB)
 #define MEMORY_MAX (32 * GIB)
+#define IDLE_TIMEOUT_MIN (60 * USEC_PER_SEC)    /* as in templates and orchestrator.conf */
 #define IMAGE_LENGTH_MAX 512
 #define WORDS_MAX 1024                  /* of a command, an environment or the labels */
 #define WORDS_BYTES_MAX (128 * KIB)     /* Swarm keeps the whole spec in each of its tasks; raft takes 1.5 MiB a change */
@@ -75,6 +76,9 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is %s; a session has %s to %s.",
                               format_bytes(asked, sizeof(asked), p->memory_bytes), format_bytes(least, sizeof(least), MEMORY_MIN),
                               format_bytes(most, sizeof(most), MEMORY_MAX));
+        if (p->idle_timeout_usec != 0 && p->idle_timeout_usec < IDLE_TIMEOUT_MIN)
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--idle-timeout= (option `idle_timeout_usec`) is %" PRIu64 " microseconds; it must be 1min or more.",
+                              p->idle_timeout_usec);
         STRV_FOREACH(e, p->env) {
                 r = env_assignment_check(*e, reterr);
                 if (r < 0)

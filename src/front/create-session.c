@@ -14,22 +14,22 @@ typedef struct Options {
         uint32_t owner;
 } Options;
 
-enum { GIVEN_OWNER, GIVEN_CPUS, GIVEN_MEMORY };
+enum { GIVEN_OWNER, GIVEN_CPUS, GIVEN_MEMORY, GIVEN_RESERVATION, GIVEN_IDLE_TIMEOUT };
 static const BusOption create_options[] = {
         [GIVEN_OWNER] = BUS_OPTION("owner", "u", Options, owner),
         [GIVEN_CPUS] = BUS_OPTION("cpus", "d", Options, cpus),
         [GIVEN_MEMORY] = BUS_OPTION("memory_bytes", "t", Options, memory_bytes),
+        [GIVEN_RESERVATION] = BUS_OPTION("memory_reservation_bytes", "t", Options, memory_reservation_bytes),
+        [GIVEN_IDLE_TIMEOUT] = BUS_OPTION("idle_timeout_usec", "t", Options, idle_timeout_usec),
         BUS_OPTION("template", "s", Options, template_name),
         BUS_OPTION("image", "s", Options, image),
         BUS_OPTION("command", "as", Options, command),
         BUS_OPTION("env", "as", Options, env),
         BUS_OPTION("labels", "a{ss}", Options, labels),
-        BUS_OPTION("memory_reservation_bytes", "t", Options, memory_reservation_bytes),
         BUS_OPTION("provider", "s", Options, provider),
         BUS_OPTION("node", "s", Options, node),
         BUS_OPTION("organization", "s", Options, organization),
         BUS_OPTION("from", "s", Options, from),
-        BUS_OPTION("idle_timeout_usec", "t", Options, idle_timeout_usec),
 };
 
 static void options_done(Options *o) {
@@ -38,12 +38,20 @@ static void options_done(Options *o) {
         strv_free(o->labels);
 }
 
-/* Zero means "not said" to the core, so it must not come from outside. */
+/* Zero and UID_UNSET mean "not said" to the core, so they must not come from outside. */
 static int options_check(const Options *o, uint64_t given, Refusal **reterr_refusal) {
         if ((given >> GIVEN_CPUS & 1) && !(o->cpus > 0))
-                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--cpus (option `cpus`) is %g; it must be 0.1 to 16.", o->cpus);
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--cpus= (option `cpus`) is %g; it must be 0.1 to 16.", o->cpus);
         if ((given >> GIVEN_MEMORY & 1) && o->memory_bytes == 0)
-                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--memory (option `memory_bytes`) is 0; it must be 64 MiB to 32 GiB.");
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is 0; it must be 64 MiB to 32 GiB.");
+        if ((given >> GIVEN_RESERVATION & 1) && o->memory_reservation_bytes == 0)
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
+                              "--memory-reservation= (option `memory_reservation_bytes`) is 0. Leave it out for the default, or say `memory_reservation_percent: 0` in a template.");
+        if ((given >> GIVEN_IDLE_TIMEOUT & 1) && o->idle_timeout_usec == 0)
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
+                              "--idle-timeout= (option `idle_timeout_usec`) is 0; it must be 1min or more. \"infinity\" (%" PRIu64 ") is never.", UINT64_MAX);
+        if ((given >> GIVEN_OWNER & 1) && o->owner == UID_UNSET)
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "--owner= (option `owner`) is %u, which is nobody's uid.", o->owner);
         return 0;
 }
 

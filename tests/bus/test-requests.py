@@ -28,7 +28,7 @@ class Arguments(BusTest):
     def test_unknown_option_is_named_with_the_known(self):
         self.refused(INVALID, 'HibernateSession: unknown option `fast`. Known are: lossy', self.alice.verb, 'Hibernate', 'held', fast=V('b', True))
         self.refused(INVALID, 'unknown option `x`; it takes none', self.alice.verb, 'Start', 'held', x=V('b', True))
-        self.refused(INVALID, 'unknown option `color`. Known are: owner, cpus.*idle_timeout_usec', self.alice.create, 'n', color=V('s', 'red'))
+        self.refused(INVALID, 'unknown option `color`. Known are: owner, cpus.*idle_timeout_usec.*from', self.alice.create, 'n', color=V('s', 'red'))
         self.refused(INVALID, 'unknown option `group`', self.alice.rows, group=V('s', 'g'))
         self.refused(INVALID, 'unknown option `lossy`', self.alice.on, self.path, SESSION, 'Restore', 'a{sv}t', {'lossy': V('b', True)}, 0)
         for member, signature, args in (('DescribeSession', 'sa{sv}t', ('held',)), ('TouchSession', 'sa{sv}t', ('held',)),
@@ -76,6 +76,10 @@ class Arguments(BusTest):
         self.refused(INVALID, 'memory_bytes', c, 'n', memory_bytes=V('t', 0))
         self.refused(INVALID, 'memory_bytes', c, 'n', memory_bytes=V('t', 1))
         self.refused(INVALID, 'memory_reservation_bytes', c, 'n', memory_bytes=V('t', 64 << 20), memory_reservation_bytes=V('t', 65 << 20))
+        self.refused(INVALID, 'memory_reservation_bytes.*is 0', c, 'n', memory_reservation_bytes=V('t', 0))
+        for usec in (0, 1, 59999999):
+            self.refused(INVALID, f'idle_timeout_usec.*is {usec}', c, 'n', idle_timeout_usec=V('t', usec))
+        self.refused(INVALID, 'owner.*nobody', self.root.create, 'n', owner=V('u', 2**32 - 1))
         self.refused(INVALID, '=', c, 'n', env=V('as', ['NOEQUALS']))
         self.refused(INVALID, 'label', c, 'n', labels=V('a{ss}', {'com.docker.x': '1'}))
         self.refused(INVALID, 'label', c, 'n', labels=V('a{ss}', {'org.swarm.x': '1'}))
