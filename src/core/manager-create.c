@@ -132,8 +132,9 @@ static int find_from(Manager *m, const char *from, Source *ret, Refusal **reterr
         if (ret->from->state == SESSION_DESTROYING)
                 return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is being destroyed, and its generations with it. Clone another session.", ret->from->name);
         ret->generation = session_newest_generation(ret->from);
-        if (colon && parse_u64(colon + 1, &ret->generation) < 0)
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "from=\"%s\" is not understood. Write SESSION or SESSION:GENERATION.", name);
+        if (colon && (parse_u64(colon + 1, &ret->generation) < 0 || ret->generation == 0))
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT,
+                              "from=\"%.128s\" is not understood. Write SESSION or SESSION:GENERATION, with a generation from 1 on.", from);
         if (!session_find_snapshot(ret->from, ret->generation))
                 return ret->generation == 0 ?
                         refuse(reterr, REFUSAL_NO_SUCH_GENERATION, "Session \"%s\" has no saved generation to clone. Take one with 'swarmctl snapshot %s' (Snapshot) first.",

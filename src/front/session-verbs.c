@@ -82,6 +82,7 @@ int method_session_verb(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         const Verb *verb = verb_of_member(member);
         JobOptions options = {};
         Front *f = front_of(m);
+        uint64_t given = 0;
         Session *s;
         uid_t uid;
         int r;
@@ -91,9 +92,13 @@ int method_session_verb(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
                 return front_parked(r);
         r = front_read_session(f, m, &s, &refusal);
         if (r >= 0)
-                r = bus_options_read(m, member, verb->options, verb->n_options, &options, NULL, &refusal);
+                r = bus_options_read(m, member, verb->options, verb->n_options, &options, &given, &refusal);
         if (r >= 0)
                 r = bus_flags_read(m, member, SWARM_FLAGS_NONE, NULL, &refusal);
+        /* To the core it is the newest, which is not what was asked for. */
+        if (r >= 0 && verb->options == restore_options && given && options.generation == 0)
+                r = refuse(&refusal, REFUSAL_INVALID_ARGUMENT,
+                           "Generation 0 is the base image, which cannot be restored; generations begin with 1. Leave the option out for the newest.");
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         return request_job(f, m, uid, s, verb->name, verb->type, &options, reterr);

@@ -90,6 +90,8 @@ class Arguments(BusTest):
         self.refused('NoSuchNode', 'ListNodes', c, 'n', node=V('s', 'n' * 63 + '\u00e4' * 40))
         self.refused('NoSuchSession', 'nope', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', 'nope')}, 0)
         self.refused('NoSuchGeneration', 'held', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', 'held:7')}, 0)
+        for source in ('held:', 'held:x', 'held:1:1', 'held: 1', 'held:' + '9' * 30):
+            self.refused(INVALID, f'"{source}" is not understood', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', source)}, 0)
         self.refused(INVALID, 'template', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {}, 0)
 
     def test_unknown_names(self):
@@ -120,8 +122,10 @@ class Arguments(BusTest):
         self.rig.fake(fail='signal', code='ProviderFailed', message='The engine said no to the signal.', times=1)
         self.refused('ProviderFailed', 'said no', self.alice.manager, 'KillSession', 'ssia{sv}t', 'held', 'main', 10, {}, 0)
 
-    def test_delete_snapshot_zero(self):
+    def test_generation_zero(self):
         self.refused(INVALID, 'base image', self.alice.manager, 'DeleteSnapshot', 'sta{sv}t', 'held', 0, {}, 0)
+        self.refused(INVALID, 'base image', self.alice.verb, 'Restore', 'held', generation=V('t', 0))
+        self.refused(INVALID, 'from="held:0"', self.alice.manager, 'CreateSession', 'sa{sv}t', 'n', {'from': V('s', 'held:0')}, 0)
 
     def test_touch(self):
         before = self.alice.get(self.path, SESSION, 'LastActivityUSec')
