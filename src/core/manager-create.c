@@ -155,21 +155,25 @@ static int find_source(Manager *m, const SessionParameters *p, Source *ret, Refu
         return p->from ? find_from(m, p->from, ret, reterr) : 0;
 }
 
+/* A clone keeps the share that its source reserves, also of another limit than the source's. */
+static double share(double part, double whole, int of_template, unsigned of_config) {
+        return whole > 0 ? part / whole : (of_template >= 0 ? (unsigned) of_template : of_config) / 100.0;
+}
+
 /* The settings of a clone's source, or a template's, or none, under what is asked for. */
 static int fill_spec(const Config *c, const Source *source, const SessionParameters *p, SessionSpec *spec) {
         static const Template empty = { .cpu_reservation_percent = -1, .memory_reservation_percent = -1 };
         const Template *t = source->template ? source->template : &empty;
         const SessionSpec *from = source->from && !source->template ? &source->from->spec : NULL;
-        double cpus = p->cpus > 0 ? p->cpus : from ? from->cpus : t->cpus > 0 ? t->cpus : c->cpus;
-        uint64_t memory = p->memory_bytes ? p->memory_bytes : from ? from->memory_bytes : t->memory_bytes ? t->memory_bytes : c->memory_bytes;
-        unsigned cpu_percent = t->cpu_reservation_percent >= 0 ? (unsigned) t->cpu_reservation_percent : c->cpu_reservation_percent;
-        unsigned memory_percent = t->memory_reservation_percent >= 0 ? (unsigned) t->memory_reservation_percent : c->memory_reservation_percent;
+        double cpu_share = share(from ? from->reserved_cpus : 0, from ? from->cpus : 0, t->cpu_reservation_percent, c->cpu_reservation_percent);
+        double memory_share = share(from ? (double) from->reserved_memory_bytes : 0, from ? (double) from->memory_bytes : 0,
+                                    t->memory_reservation_percent, c->memory_reservation_percent);
         int r;
 
-        spec->cpus = cpus;
-        spec->memory_bytes = memory;
-        spec->reserved_cpus = cpus * cpu_percent / 100;
-        spec->reserved_memory_bytes = p->memory_reservation_bytes ? p->memory_reservation_bytes : memory / 100 * memory_percent;
+        spec->cpus = p->cpus > 0 ? p->cpus : from ? from->cpus : t->cpus > 0 ? t->cpus : c->cpus;
+        spec->memory_bytes = p->memory_bytes ? p->memory_bytes : from ? from->memory_bytes : t->memory_bytes ? t->memory_bytes : c->memory_bytes;
+        spec->reserved_cpus = spec->cpus * cpu_share;
+        spec->reserved_memory_bytes = p->memory_reservation_bytes ? p->memory_reservation_bytes : (uint64_t) ((double) spec->memory_bytes * memory_share + 0.5);
         spec->idle_timeout_usec = p->idle_timeout_usec ? p->idle_timeout_usec : from ? from->idle_timeout_usec :
                                   t->idle_timeout_usec ? t->idle_timeout_usec : c->idle_timeout_usec;
         spec->stop_grace_usec = from ? from->stop_grace_usec : t->stop_grace_usec ? t->stop_grace_usec : c->stop_grace_usec;

@@ -119,6 +119,35 @@ static void test_clone(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+static void create_waited(Fixture *f, const SessionParameters *p, Session **ret) {
+        Session *s;
+        Job *j;
+
+        assert_int_equal(manager_create_session(f->m, p, 0, &s, &j, NULL), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        *ret = s;
+}
+
+static void test_clone_reserves_as_its_source(void **state) {
+        Fixture *f = *state;
+        Session *s, *clone;
+
+        WAIT_FOR(f, provider_ready(f));
+        f->m->config->cpu_reservation_percent = 50;
+        create_waited(f, &(SessionParameters) { .name = "source", .image = "base", .cpus = 2, .memory_bytes = 256 * MIB,
+                                                .memory_reservation_bytes = 64 * MIB, .owner = UID_UNSET }, &s);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        f->m->config->cpu_reservation_percent = 0;
+        create_waited(f, &(SessionParameters) { .name = "same", .from = "source", .owner = UID_UNSET }, &clone);
+        assert_true(clone->spec.reserved_cpus == 1);
+        assert_int_equal(clone->spec.reserved_memory_bytes, 64 * MIB);
+        create_waited(f, &(SessionParameters) { .name = "half", .from = "source", .cpus = 1, .memory_bytes = 128 * MIB, .owner = UID_UNSET }, &clone);
+        assert_true(clone->spec.reserved_cpus == 0.5);
+        assert_int_equal(clone->spec.reserved_memory_bytes, 32 * MIB);
+        create_waited(f, &(SessionParameters) { .name = "asked", .from = "source", .memory_reservation_bytes = 16 * MIB, .owner = UID_UNSET }, &clone);
+        assert_int_equal(clone->spec.reserved_memory_bytes, 16 * MIB);
+}
+
 static void test_limits(void **state) {
         Fixture *f = *state;
         _cleanup_refusal_ Refusal *refusal = NULL;
@@ -293,6 +322,7 @@ int main(void) {
                 T(test_no_registry),
                 T(test_exit_is_saved),
                 T(test_clone),
+                T(test_clone_reserves_as_its_source),
                 T(test_limits),
                 T(test_usage),
                 T(test_bad_parameters),
