@@ -95,20 +95,28 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
         return r < 0 ? r : check_words("labels", p->labels, reterr);
 }
 
-/* K=V lists: what is asked for replaces what the template has under the same K. */
+static bool is_assigned(char *const *assignments, const char *assignment) {
+        size_t key = strcspn(assignment, "=");
+
+        STRV_FOREACH(a, assignments)
+                if (strncmp(*a, assignment, key) == 0 && (*a)[key] == '=')
+                        return true;
+        return false;
+}
+
+/* K=V lists: what is asked for replaces what the template has under the same K. Of several with one K the last counts, as
+ * docker has it: given both, libc would see the first and a shell the last. */
 static int merge_assignments(char *const *base, char *const *over, Strv *ret) {
-        _cleanup_strv_ Strv merged = strv_copy(over);
+        _cleanup_strv_ Strv merged = strv_copy(NULL);
 
         if (!merged)
                 return -ENOMEM;
-        STRV_FOREACH(b, base) {
-                size_t key = strcspn(*b, "=");
-                bool replaced = false;
-                STRV_FOREACH(o, over)
-                        replaced = replaced || (strncmp(*o, *b, key) == 0 && (*o)[key] == '=');
-                if (!replaced && strv_extend(&merged, *b) < 0)
+        STRV_FOREACH(o, over)
+                if (!is_assigned(o + 1, *o) && strv_extend(&merged, *o) < 0)
                         return -ENOMEM;
-        }
+        STRV_FOREACH(b, base)
+                if (!is_assigned(b + 1, *b) && !is_assigned(over, *b) && strv_extend(&merged, *b) < 0)
+                        return -ENOMEM;
         *ret = TAKE_PTR(merged);
         return 0;
 }

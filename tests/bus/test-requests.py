@@ -369,7 +369,7 @@ class RemovedTemplates(BusTest):
 
 class MoreLists(BusTest):
     def test_a_page_ends_at_a_mebibyte(self):
-        big = V('as', ['X=' + 'y' * 30000] * 4)
+        big = V('as', [f'X{i}=' + 'y' * 30000 for i in range(4)])
         for i in range(12):
             self.bob.run(f'big-{i:02}', env=big)
         rows, more = self.bob.rows(fields=V('as', ['Name', 'Environment']), owner=V('u', BOB))

@@ -148,6 +148,18 @@ static void test_clone_reserves_as_its_source(void **state) {
         assert_int_equal(clone->spec.reserved_memory_bytes, 16 * MIB);
 }
 
+static void test_last_of_several_assignments_counts(void **state) {
+        Fixture *f = *state;
+        Session *s;
+        char *env[] = { (char *) "A=1", (char *) "AB=2", (char *) "A=3", NULL };
+
+        WAIT_FOR(f, provider_ready(f));
+        create_waited(f, &(SessionParameters) { .name = "assigned", .image = "base", .env = env, .owner = UID_UNSET }, &s);
+        assert_int_equal(strv_length(s->spec.env), 2);
+        assert_string_equal(s->spec.env[0], "AB=2");
+        assert_string_equal(s->spec.env[1], "A=3");
+}
+
 static void test_limits(void **state) {
         Fixture *f = *state;
         _cleanup_refusal_ Refusal *refusal = NULL;
@@ -323,6 +335,7 @@ int main(void) {
                 T(test_exit_is_saved),
                 T(test_clone),
                 T(test_clone_reserves_as_its_source),
+                T(test_last_of_several_assignments_counts),
                 T(test_limits),
                 T(test_usage),
                 T(test_bad_parameters),
