@@ -200,6 +200,13 @@ static int fill_spec(const Config *c, const Source *source, const SessionParamet
         return spec->command && spec->healthcheck && spec->features && spec->routes ? 0 : -ENOMEM;
 }
 
+/* What was asked for and what the template or the source of a clone has, together. */
+static int check_spec_words(const SessionSpec *spec, Refusal **reterr) {
+        int r = check_words("env, with that of the template or source,", spec->env, reterr);
+
+        return r < 0 ? r : check_words("labels, with those of the template or source,", spec->labels, reterr);
+}
+
 static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) {
         unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = usage_sessions_of(m, owner);
 
@@ -356,6 +363,8 @@ int manager_create_session(Manager *m, const SessionParameters *p, uid_t actor, 
                 r = new_session_with_id(m, &s);
         if (r >= 0)
                 r = fill_spec(m->config, &source, p, &s->spec);
+        if (r >= 0)
+                r = check_spec_words(&s->spec, reterr);
         if (r >= 0)
                 r = check_reservation(&s->spec, reterr);
         if (r >= 0)

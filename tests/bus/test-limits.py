@@ -138,6 +138,25 @@ class Limits(BusTest):
         self.refused(INVALID, '256', self.root.create, 'r', env=V('as', ['A' * 257 + '=1']))
         self.refused('LimitExceeded', '4|4096', self.root.create, 'r', labels=V('a{ss}', {'k': 'x' * 5000}))
         self.refused(INVALID, '128', self.root.create, 'r', labels=V('a{ss}', {'k' * 129: 'x'}))
+        self.refused(INVALID, '512 bytes', self.root.create, 'r', image=V('s', 'x' * 513))
+
+    def test_words(self):
+        text = V('as', ['x' * 30000] * 5)
+        self.refused('LimitExceeded', 'command has 5 entries with 150005 bytes', self.root.create, 'r', command=text)
+        self.refused('LimitExceeded', 'command has 1025 entries', self.root.create, 'r', command=V('as', ['x'] * 1025))
+        self.refused('LimitExceeded', 'env has 1025 entries', self.root.create, 'r', env=V('as', [f'A{i}=' for i in range(1025)]))
+        self.refused('LimitExceeded', 'labels has 1025 entries', self.root.create, 'r', labels=V('a{ss}', {f'a{i}': '' for i in range(1025)}))
+
+
+class MergedWords(BusTest):
+    templates = ''.join(('templates:\n', '  wordy:\n', '    image: example/base\n', '    env:\n',
+                         *(f'      V{i}: {"x" * 30000}\n' for i in range(4))))
+
+    def test_of_template_and_request(self):
+        wordy = {'template': V('s', 'wordy')}
+        self.alice.wait_job(self.alice.manager('CreateSession', 'sa{sv}t', 'fits', wordy, 0)[1])
+        self.refused('LimitExceeded', 'env, with that of the template or source, has 5 entries with 150', self.alice.manager,
+                     'CreateSession', 'sa{sv}t', 'n', {**wordy, 'env': V('as', ['A=' + 'x' * 30000])}, 0)
 
 
 class ReservedMemory(BusTest):
