@@ -14,10 +14,16 @@ struct Pending {
         sd_bus_message *message, *reply;
         uid_t uid;
         uint64_t job;
-        char *what, *session_id, *session_name;
+        char *what, *session_id, *session_name, *provider;
+        uid_t owner;
         Pending *next, *prev;
 };
 DEFINE_CLEANUP(Pending *, front_pending_free)
+
+/* The fields of a journal record about a request. */
+#define REQUEST_FIELDS(subject, uid, j)                                                                           \
+        LOG_FIELDS(.session = (subject)->id, .session_name = (subject)->name, .owner_uid = (subject)->owner,      \
+                   .actor_uid = (uid), .job = (j), .provider = (subject)->provider)
 
 Subject subject_of(const Session *s) {
         return (Subject) {
@@ -103,9 +109,8 @@ int front_authorize(Front *f, sd_bus_message *m, uid_t uid, const char *action, 
         details_fill(&details, verb, subject);
         r = bus_polkit_check(f->polkit, m, uid, &(BusPolkitRequest) { .action = action, .details = details.v, .what = what }, reterr);
         if (r < 0)
-                log_event(LOG_NOTICE, MESSAGE_ACCESS_DENIED,
-                          LOG_FIELDS(.session = subject->id, .session_name = subject->name, .actor_uid = uid),
-                          "Denied uid %u to %s: %s", uid, what, strempty(reterr->message));
+                log_event(LOG_NOTICE, MESSAGE_ACCESS_DENIED, REQUEST_FIELDS(subject, uid, 0), "Denied uid %u to %s: %s", uid, what,
+                          strempty(reterr->message));
         return r;
 }
 
@@ -132,9 +137,7 @@ int front_admit(Front *f, sd_bus_message *m, uid_t uid, const char *action, cons
                 return r;
         r = front_charge(f, uid, reterr);
         if (r < 0)
-                log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED,
-                          LOG_FIELDS(.session = subject->id, .session_name = subject->name, .actor_uid = uid), "%s",
-                          strempty(reterr->message));
+                log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED, REQUEST_FIELDS(subject, uid, 0), "%s", strempty(reterr->message));
         return r;
 }
 
@@ -146,9 +149,8 @@ int front_refused(uid_t uid, const char *verb, const Subject *subject, int r, Re
         _cleanup_free_ char *what = describe_request(verb, subject);
 
         r = bus_error_set(reterr, r, refusal);
-        log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED,
-                  LOG_FIELDS(.session = subject->id, .session_name = subject->name, .actor_uid = uid), "Refused uid %u to %s: %s", uid,
-                  what ?: verb, strempty(reterr->message));
+        log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED, REQUEST_FIELDS(subject, uid, 0), "Refused uid %u to %s: %s", uid, what ?: verb,
+                  strempty(reterr->message));
         return r;
 }
 
@@ -164,6 +166,7 @@ Pending *front_pending_free(Pending *p) {
         free(p->what);
         free(p->session_id);
         free(p->session_name);
+        free(p->provider);
         free(p);
         return NULL;
 }
@@ -175,8 +178,10 @@ int front_pending_new(Front *f, sd_bus_message *m, uid_t uid, const char *verb, 
                 return -ENOMEM;
         p->message = sd_bus_message_ref(m);
         p->uid = uid;
+        p->owner = subject->owner;
         p->what = describe_request(verb, subject);
-        if (!p->what || free_and_strdup(&p->session_id, subject->id) < 0 || free_and_strdup(&p->session_name, subject->name) < 0)
+        if (!p->what || free_and_strdup(&p->session_id, subject->id) < 0 || free_and_strdup(&p->session_name, subject->name) < 0 ||
+            free_and_strdup(&p->provider, subject->provider) < 0)
                 return -ENOMEM;
         p->front = f;
         DL_APPEND(f->pending, p);
@@ -188,7 +193,12 @@ ProviderCall **front_pending_call(Pending *p) {
         return &p->call;
 }
 
+static Subject subject_of_pending(const Pending *p) {
+        return (Subject) { .id = p->session_id, .name = p->session_name, .provider = p->provider, .owner = p->owner };
+}
+
 static void pending_answer(Pending *p) {
+        Subject subject = subject_of_pending(p);
         int r;
 
         if (p->reply)
@@ -197,15 +207,14 @@ static void pending_answer(Pending *p) {
                 r = sd_bus_reply_method_return(p->message, NULL);
         if (r < 0)
                 log_debug_errno(r, "Cannot answer uid %u, who asked to %s: %m", p->uid, p->what);
-        log_event(LOG_INFO, MESSAGE_REQUEST_ACCEPTED,
-                  LOG_FIELDS(.session = p->session_id, .session_name = p->session_name, .actor_uid = p->uid, .job = p->job),
-                  "uid %u asked to %s.", p->uid, p->what);
+        log_event(LOG_INFO, MESSAGE_REQUEST_ACCEPTED, REQUEST_FIELDS(&subject, p->uid, p->job), "uid %u asked to %s.", p->uid, p->what);
 }
 
 static void pending_refuse(Pending *p, const Refusal *refusal) {
-        log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED,
-                  LOG_FIELDS(.session = p->session_id, .session_name = p->session_name, .actor_uid = p->uid),
-                  "Refused uid %u to %s: %s", p->uid, p->what, refusal->message);
+        Subject subject = subject_of_pending(p);
+
+        log_event(LOG_NOTICE, MESSAGE_REQUEST_REFUSED, REQUEST_FIELDS(&subject, p->uid, p->job), "Refused uid %u to %s: %s", p->uid, p->what,
+                  refusal->message);
         (void) sd_bus_reply_method_errorf(p->message, bus_error_name(refusal->code), "%s", refusal->message);
 }
 

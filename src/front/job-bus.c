@@ -140,6 +140,7 @@ static int read_job(Front *f, sd_bus_message *m, Job **ret, Refusal **reterr_ref
 int method_cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        _cleanup_free_ char *session_id = NULL, *session_name = NULL, *provider = NULL;
         Front *f = front_of(m);
         Subject subject;
         uint64_t id;
@@ -162,14 +163,18 @@ int method_cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = front_admit(f, m, uid, own ? SWARM_ACTION_MANAGE_OWN : SWARM_ACTION_MANAGE, "cancel", &subject, reterr);
         if (r <= 0)
                 return front_parked(r);
+        /* The job, and with it its session's strings, may be gone afterwards. */
+        if (free_and_strdup(&session_id, subject.id) < 0 || free_and_strdup(&session_name, subject.name) < 0 ||
+            free_and_strdup(&provider, subject.provider) < 0)
+                return -ENOMEM;
+        subject = (Subject) { .id = session_id, .name = session_name, .provider = provider, .owner = subject.owner };
         r = job_cancel(j, uid, &refusal);
         if (r < 0)
                 return front_refused(uid, "cancel", &subject, r, &refusal, reterr);
         r = bus_reply_new(m, &reply, "");
         if (r < 0)
                 return r;
-        /* The job, and with it its session's strings, may be gone already. */
-        return front_reply_saved(f, m, reply, uid, "cancel", &NO_SUBJECT, id);
+        return front_reply_saved(f, m, reply, uid, "cancel", &subject, id);
 }
 
 typedef struct JobFilter {

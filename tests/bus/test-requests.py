@@ -253,6 +253,7 @@ class Life(BusTest):
             ended = self.alice.wait_job(queued, 'canceled')
             self.assertEqual(ended['ErrorName'], error_name('Canceled'))
             self.assertIn('canceled', ended['ErrorMessage'])
+            self.assertIn(f'uid {ALICE} asked to cancel a job of session slow. [{self.id("slow")}]', self.rig.log.read_text())
             self.refused('NotCancelable', f'{number} has ended', self.alice.on, queued, JOB, 'Cancel', 't', 0)
             wait(lambda: self.alice.state('slow') == 'hibernating', 'the freeze')
             self.assertTrue(self.alice.get(running, JOB, 'Cancelable'))

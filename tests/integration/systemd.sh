@@ -101,7 +101,11 @@ ok "reload is taken" '
 ok "an ordinary user may look, and is refused what is not his" '
         setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl list | grep one
         if setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl --no-ask-password destroy --yes one; then exit 1; fi
-        test "$(swarmctl list --no-legend | wc -l)" = 1'
+        test "$(swarmctl list --no-legend | wc -l)" = 1
+        denied=$(journalctl -o export MESSAGE_ID=4d3c5dfd5bcd424bafe95737cd16f15a)
+        for field in SWARM_SESSION_NAME=one SWARM_OWNER_UID=0 SWARM_ACTOR_UID=2001 SWARM_PROVIDER=swarm; do
+                grep -a "^$field$" <<<"$denied"
+        done'
 
 ok "by ssh the users of another machine are who they are there" '
         swarmctl -H alice@manager list | grep one
