@@ -161,7 +161,7 @@ static int load_file(TemplateTable *table, const char *dir, const char *name, St
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
-                text = strformat("The file cannot be read (%s); nothing of it is loaded.", strerror(-r));
+                text = strformat("The file cannot be read (%s); nothing of it is loaded.", r == -EINVAL ? "it is no regular file" : strerror(-r));
                 return text ? template_report(errors, path, 0, text) : -ENOMEM;
         }
         return template_parse_buffer(table, path, data, size, errors);

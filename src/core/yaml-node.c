@@ -8,6 +8,8 @@
 
 typedef struct Loader {
         yaml_parser_t parser;
+        const char *data;
+        size_t size;
         size_t n_nodes;
         unsigned error_line;
         char *error;
@@ -44,14 +46,22 @@ static unsigned line_of(const yaml_mark_t *mark) {
         return (unsigned) mark->line + 1;
 }
 
+/* The reader runs ahead of the scanner, and has no mark of its own, only an offset. */
+static unsigned line_of_reader(const Loader *l) {
+        unsigned line = 1;
+
+        for (size_t i = 0; i < MIN(l->parser.problem_offset, l->size); i++)
+                line += l->data[i] == '\n';
+        return line;
+}
+
 static int next_event(Loader *l, yaml_event_t *ret) {
         if (yaml_parser_parse(&l->parser, ret))
                 return 0;
         if (l->parser.error == YAML_MEMORY_ERROR)
                 return -ENOMEM;
-        /* The reader has no mark, only an offset: the scanner's mark is where it stands. */
-        const yaml_mark_t *mark = l->parser.error == YAML_READER_ERROR ? &l->parser.mark : &l->parser.problem_mark;
-        return fail(l, line_of(mark), "This is not valid YAML: %s.", l->parser.problem ? l->parser.problem : "unknown error");
+        return fail(l, l->parser.error == YAML_READER_ERROR ? line_of_reader(l) : line_of(&l->parser.problem_mark), "This is not valid YAML: %s.",
+                    l->parser.problem ? l->parser.problem : "unknown error");
 }
 
 static YamlNode *node_new(Loader *l, YamlType type, const yaml_event_t *e) {
@@ -202,7 +212,7 @@ static int load_stream(Loader *l, YamlNode **ret) {
 }
 
 int yaml_load(const char *data, size_t size, YamlNode **ret, unsigned *reterr_line, char **reterr_text) {
-        Loader l = {};
+        Loader l = { .data = data, .size = size };
         int r;
 
         if (size > YAML_SIZE_MAX) {

@@ -223,7 +223,7 @@ static void test_yaml_errors(void **state) {
         expect_error("templates:\n  {~: b}\n", "f.yaml:2: A key is missing or is not a string. Nothing of the file is loaded.");
         expect_error("templates: [[[[[[[a]]]]]]]\n", "f.yaml:1: This is nested more than 6 deep. Nothing of the file is loaded.");
         expect_error("templates:\n  a: {image: \"x\\0y\"}\n", "f.yaml:2: This string holds a NUL character; remove it. Nothing of the file is loaded.");
-        expect_error("templates:\n  a: \xff\xfe\n", "f.yaml:1: This is not valid YAML: invalid leading UTF-8 octet. Nothing of the file is loaded.");
+        expect_error("templates:\n  a: \xff\xfe\n", "f.yaml:2: This is not valid YAML: invalid leading UTF-8 octet. Nothing of the file is loaded.");
 
         size_t n = YAML_SIZE_MAX + 1;
         _cleanup_free_ char *big = malloc(n + 1);
@@ -321,7 +321,7 @@ static void test_directory(void **state) {
         assert_int_equal(strv_length(errors), 3);
         assert_non_null(endswith(errors[0], "/15.yaml:1: Template \"d\" is not loaded: \"image\" takes a single value, not a list or map."));
         assert_non_null(endswith(errors[1], "/30.yml: Only files that end in .yaml are read; rename it."));
-        assert_non_null(endswith(errors[2], "/60.yaml: The file cannot be read (Invalid argument); nothing of it is loaded."));
+        assert_non_null(endswith(errors[2], "/60.yaml: The file cannot be read (it is no regular file); nothing of it is loaded."));
         template_table_free(t);
         assert_int_equal(nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 
