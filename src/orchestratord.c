@@ -121,6 +121,8 @@ static int on_reload(void *userdata, Strv *ret_warnings) {
                 r = load_templates(c, &t, ret_warnings);
         if (r >= 0)
                 r = backends_reload(s->backends, c);
+        if (r >= 0)
+                r = config_keep_fixed(c, s->manager->config, ret_warnings);
         if (r >= 0) {
                 manager_reload(s->manager, TAKE_PTR(c), TAKE_PTR(t));
                 front_reload_config(s->front);

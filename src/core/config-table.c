@@ -108,9 +108,9 @@ static bool is_repository(const char *s) {
 
 const ConfigKey config_keys[] = {
         { "Manager", "Providers", CONFIG_WORDS, FIELD(providers), "swarm", .check = is_provider,
-          .form = "a list of \"swarm\", \"fly\" and \"fake\", separated by spaces" },
+          .form = "a list of \"swarm\", \"fly\" and \"fake\", separated by spaces", .fixed = true },
         { "Manager", "DefaultOrganization", CONFIG_STRING, FIELD(default_organization), "default", .check = session_name_is_valid,
-          .form = "a name of lower case letters, digits and \"-\"" },
+          .form = "a name of lower case letters, digits and \"-\"", .fixed = true },
 
         { "Limits", "SessionsMax", CONFIG_NUMBER, FIELD(sessions_max), "2000", "1", "10000" },
         { "Limits", "SessionsPerUserMax", CONFIG_NUMBER, FIELD(sessions_per_user_max), "3", "1", "10000" },
@@ -137,16 +137,16 @@ const ConfigKey config_keys[] = {
         { "Session", "IdleTimeoutSec", CONFIG_SPAN, FIELD(idle_timeout_usec), "2h", "1min", "infinity" },
 
         { "Swarm", "Engine", CONFIG_STRING, FIELD(engine_socket), "/run/docker.sock", .check = is_socket_path,
-          .form = "the absolute path of a socket, at most 107 bytes" },
+          .form = "the absolute path of a socket, at most 107 bytes", .fixed = true },
         { "Swarm", "InitializeSwarm", CONFIG_BOOLEAN, FIELD(initialize_swarm), "no" },
         { "Swarm", "AdvertiseAddress", CONFIG_STRING, FIELD(advertise_address), "", .check = is_address,
-          .form = "an IPv4 or IPv6 address" },
+          .form = "an IPv4 or IPv6 address", .fixed = true },
         { "Swarm", "Subnet", CONFIG_STRING, FIELD(subnet), "10.128.0.0/16", .check = is_subnet,
-          .form = "an IPv4 network such as 10.128.0.0/16, with a prefix from 8 to 28 and no host bits" },
+          .form = "an IPv4 network such as 10.128.0.0/16, with a prefix from 8 to 28 and no host bits", .fixed = true },
         { "Swarm", "Network", CONFIG_STRING, FIELD(network), "swarm-sessions", .check = is_network_name,
-          .form = "at most 63 letters, digits, \"_\", \".\" and \"-\", the first a letter or digit" },
+          .form = "at most 63 letters, digits, \"_\", \".\" and \"-\", the first a letter or digit", .fixed = true },
         { "Swarm", "LogDriver", CONFIG_STRING, FIELD(log_driver), "auto", .check = is_log_driver,
-          .form = "\"auto\", \"journald\", \"local\", \"json-file\" or \"none\"" },
+          .form = "\"auto\", \"journald\", \"local\", \"json-file\" or \"none\"", .fixed = true },
 
         { "Registry", "URL", CONFIG_STRING, FIELD(registry_url), "", .check = is_registry_url, .hidden = true,
           .form = "https://host, https://host:port or the same with http://, without a path or user" },

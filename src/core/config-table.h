@@ -26,6 +26,7 @@ typedef struct ConfigKey {
         bool (*check)(const char *value);       /* strings: one value; words: each. NULL = anything */
         const char *form;                       /* goes with check: what a value has to be, "an absolute path" */
         bool hidden;                            /* a wrong value may hold a password: not quoted in the warning */
+        bool fixed;                             /* read once: a change waits for the next start of the service */
 } ConfigKey;
 
 extern const ConfigKey config_keys[];

@@ -232,11 +232,53 @@ int config_load(const char *const *dirs, const char *credentials_dir, Config **r
         return 0;
 }
 
+static void *field_of(const ConfigKey *k, const Config *c) {
+        return (char *) c + k->offset;
+}
+
+/* Fixed keys are strings and lists of words: one pointer each. */
+static bool field_equals(const ConfigKey *k, const Config *a, const Config *b) {
+        if (k->type == CONFIG_STRING)
+                return streq_ptr(*(char **) field_of(k, a), *(char **) field_of(k, b));
+
+        Strv x = *(Strv *) field_of(k, a), y = *(Strv *) field_of(k, b);
+        size_t i = 0;
+
+        for (; x && x[i] && y && y[i]; i++)
+                if (!streq(x[i], y[i]))
+                        return false;
+        return strv_length(x) == i && strv_length(y) == i;
+}
+
+static void field_swap(const ConfigKey *k, Config *a, Config *b) {
+        char *x = field_of(k, a), *y = field_of(k, b), kept[sizeof(void *)];
+
+        memcpy(kept, x, sizeof(kept));
+        memcpy(x, y, sizeof(kept));
+        memcpy(y, kept, sizeof(kept));
+}
+
+int config_keep_fixed(Config *c, Config *old, Strv *warnings) {
+        Loader l = { c, warnings };
+
+        for (size_t i = 0; i < config_n_keys; i++) {
+                const ConfigKey *k = &config_keys[i];
+                int r = !k->fixed || field_equals(k, c, old) ? 0 :
+                        warn_consume(&l, "orchestrator.conf", 0, strformat("%s= has changed, which takes effect when the service is restarted.", k->name));
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (config_keys[i].fixed)
+                        field_swap(&config_keys[i], c, old);
+        return 0;
+}
+
 Config *config_free(Config *c) {
         if (!c)
                 return NULL;
         for (size_t i = 0; i < config_n_keys; i++) {
-                void *field = (char *) c + config_keys[i].offset;
+                void *field = field_of(&config_keys[i], c);
                 if (config_keys[i].type == CONFIG_STRING)
                         free(*(char **) field);
                 else if (config_keys[i].type == CONFIG_WORDS)

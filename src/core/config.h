@@ -62,6 +62,9 @@ typedef struct Config {
 /* `dirs`: from weakest to strongest, e.g. /usr/lib/swarm-orchestrator, /run/…, /etc/…. A missing file is fine. Warnings
  * go to the log and, one string each ("file:line: …"), to *ret_warnings if it is not NULL. -ENOMEM or 0. */
 int config_load(const char *const *dirs, const char *credentials_dir, Config **ret, Strv *ret_warnings);
+/* A reload does not change what is read only once: takes that out of `old`, which is to be freed, and warns of each key that
+ * differs. On failure nothing is changed. warnings may be NULL. */
+int config_keep_fixed(Config *c, Config *old, Strv *warnings);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config *, config_free)
 

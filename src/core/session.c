@@ -238,7 +238,7 @@ static int check_provider(Session *s, Refusal **reterr) {
 
         if (!e)
                 return refuse(reterr, REFUSAL_NO_SUCH_PROVIDER,
-                              "Session \"%s\" lives at provider \"%s\", which is not configured. Add it to Providers= and reload.",
+                              "Session \"%s\" lives at provider \"%s\", which is not configured. Add it to Providers= and restart the service.",
                               s->name, s->provider_name);
         return provider_entry_check(e, reterr);
 }

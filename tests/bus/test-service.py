@@ -121,6 +121,11 @@ class Service(BusTest):
         for i in range(2):
             self.alice.create(f'a{i}')
         self.refused('RateLimited', 'more than 2 changes', self.alice.create, 'a3')
+        self.rig.configure(CONFIG.replace('Providers=fake', 'Providers=fake swarm'))
+        for _ in range(2):
+            self.assertRegex(' '.join(self.root.manager('Reload')), '^orchestrator.conf: Providers= has changed, .* restarted.$')
+        self.rig.configure(CONFIG)
+        self.assertEqual(self.root.manager('Reload'), [])
         (self.rig.dir / 'config/templates.d/new.yaml').write_text('templates:\n  newer: {image: example/new}\n  wrong: {image: 5, x: y}\n')
         self.rig.daemon.send_signal(signal.SIGHUP)
         wait(lambda: 'newer' in [t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], 'the reload')

@@ -180,6 +180,24 @@ static void test_every_key(void **state) {
         assert_true(c->always_ask_polkit);
 }
 
+static void test_fixed_keys(void **state) {
+        _cleanup_(config_freep) Config *old = load_text(*state, "[Manager]\nProviders=swarm fake\n[Limits]\nSessionsMax=1\n", NOTHING);
+        _cleanup_(config_freep) Config *c = load_text(*state, "[Manager]\nProviders=swarm\n[Limits]\nSessionsMax=2\n"
+                                                              "[Swarm]\nAdvertiseAddress=10.0.0.1\nInitializeSwarm=yes\n", NOTHING);
+        _cleanup_strv_ Strv warnings = calloc(1, sizeof(char *));
+
+        assert_int_equal(config_keep_fixed(c, old, &warnings), 0);
+        assert_int_equal(strv_length(warnings), 2);
+        assert_string_equal(warnings[0], "orchestrator.conf: Providers= has changed, which takes effect when the service is restarted.");
+        assert_string_equal(warnings[1], "orchestrator.conf: AdvertiseAddress= has changed, which takes effect when the service is restarted.");
+        assert_int_equal(strv_length(c->providers), 2);
+        assert_null(c->advertise_address);
+        assert_true(c->initialize_swarm);
+        assert_int_equal(c->sessions_max, 2);
+        assert_int_equal(config_keep_fixed(c, c, &warnings), 0);
+        assert_int_equal(strv_length(warnings), 2);
+}
+
 /* Range and form of every key: its own minimum and maximum pass, a step beyond does not. */
 static void test_ranges(void **state) {
         for (size_t i = 0; i < config_n_keys; i++) {
@@ -553,7 +571,7 @@ static void test_nearest(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_defaults), T(test_every_key), cmocka_unit_test(test_ranges), cmocka_unit_test(test_strings),
+                T(test_defaults), T(test_every_key), T(test_fixed_keys), cmocka_unit_test(test_ranges), cmocka_unit_test(test_strings),
                 T(test_warnings), T(test_lines), T(test_dropins), T(test_credentials), T(test_unreadable_credential),
                 cmocka_unit_test(test_limits_document), cmocka_unit_test(test_manual_page), T(test_example),
                 cmocka_unit_test(test_nearest),
