@@ -157,6 +157,10 @@ class Verbs(Base):
         self.said('status', 'dev', expect=NOT_FOUND, pattern='no session "dev"')
         ended = self.json('list', '--ended')
         self.assertEqual((ended[0]['Name'], ended[0]['EndReason']), ('dev', 'destroyed'))
+        self.session('living')
+        both = self.json('list', '--all', '--fields=Name,EndReason')
+        for row in {'Name': 'living'}, {'Name': 'dev', 'EndReason': 'destroyed'}:
+            self.assertIn(row, both)
 
     def test_made_up_name(self):
         out, _ = self.ctl('create', '--image=base')

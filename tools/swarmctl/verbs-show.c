@@ -292,14 +292,32 @@ static int name_nodes(Context *c, json_t *sessions) {
         return 0;
 }
 
+/* Those that the living have, too: the service refuses the others for them. */
+static int fields_of_living(char *const *fields, Strv *ret) {
+        _cleanup_strv_ Strv living = strv_copy(NULL);
+
+        if (!living)
+                return -ENOMEM;
+        STRV_FOREACH(f, fields)
+                if (!STR_IN_SET(*f, "EndedUSec", "EndReason", "EndedBy") && strv_extend(&living, *f) < 0)
+                        return -ENOMEM;
+        *ret = TAKE_PTR(living);
+        return 0;
+}
+
 /* Living ones, ended ones, or both, one list after the other. */
 static int list_sessions(Context *c, const Column *columns, json_t *rows) {
-        _cleanup_strv_ Strv fields = NULL;
+        _cleanup_strv_ Strv fields = NULL, living = NULL;
         Arguments a = *c->args;                 /* borrows its strings */
         int r = 0;
 
-        if (!a.ended || a.all)
+        if (a.all && a.fields) {
+                r = fields_of_living(a.fields, &living);
+                a.fields = living;
+        }
+        if (r == 0 && (!a.ended || a.all))
                 r = list_all(c, &a, &session_list, 0, rows);
+        a.fields = c->args->fields;
         if (r != 0 || !(a.ended || a.all))
                 return r;
         if (!a.fields) {
