@@ -262,6 +262,7 @@ static void test_headings(void **state) {
         assert_int_equal(format_of_property("IdleTimeoutUSec"), FORMAT_TIMESPAN);
         assert_int_equal(format_of_property("CreatedUSec"), FORMAT_AGO);
         assert_int_equal(format_of_property("UncompressedBytes"), FORMAT_BYTES);
+        assert_int_equal(format_of_property("EndedBy"), FORMAT_USER);
         assert_int_equal(format_of_property("Name"), FORMAT_PLAIN);
 }
 

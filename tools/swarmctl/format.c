@@ -31,6 +31,7 @@ static const struct {
         { "BytesTotal", FORMAT_BYTES },
         { "Owner", FORMAT_USER },
         { "UID", FORMAT_USER },
+        { "EndedBy", FORMAT_USER },
         { "State", FORMAT_STATE },
         { "Health", FORMAT_STATE },
         { "Progress", FORMAT_FRACTION },
