@@ -189,7 +189,7 @@ static int option_env(Arguments *a, void *field, const char *value, char **ret_e
 
 static int option_label(Arguments *a, void *field, const char *value, char **ret_error) {
         if (isempty(value) || *value == '=')
-                return fail(ret_error, "'%s' is not a label: write NAME=VALUE.", value);
+                return fail(ret_error, "'%s' is not a label: write NAME or NAME=VALUE.", value);
         return strv_extend(field, value);
 }
 
