@@ -298,7 +298,8 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         s->task_wanted = o->wanted;
         s->frozen = o->frozen;
         s->task = o->task;
-        s->exit_code = o->exit_code;
+        if (o->task == TASK_EXITED)
+                s->exit_code = o->exit_code;
         s->observed_generation = o->generation;
         (void) update_string(&s->observed_image, o->image);
         /* While another takes its place there is none for a moment. */

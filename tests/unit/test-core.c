@@ -87,7 +87,9 @@ static void test_exit_is_saved(void **state) {
         WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
         assert_int_equal(s->stop_reason, STOP_REASON_EXITED);
         assert_int_equal(s->exit_code, 3);
+        assert_string_equal(s->state_detail, "The main process ended with exit code 3.");
         run_job(f, s, JOB_START, NULL);
+        assert_true(isempty(s->state_detail));
         assert_int_equal(value_of(f, s), 9);
         assert_int_equal(fake_losses(f->p), 0);
 }
