@@ -117,8 +117,12 @@ bool session_was_ended_by_engine(const Session *s) {
         return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec);
 }
 
+const char *session_exit_remark(const Session *s) {
+        return s->exited_unhealthy ? " after its health check had failed, for which its provider ends it" : "";
+}
+
 static void set_exited(Session *s) {
-        _cleanup_free_ char *detail = strformat("The main process ended with exit code %i; its files are being saved.", s->exit_code);
+        _cleanup_free_ char *detail = strformat("The main process ended with exit code %i%s; its files are being saved.", s->exit_code, session_exit_remark(s));
 
         adopt_generation(s);
         keep_proven(s);
@@ -290,6 +294,7 @@ static void notice_replacement(const Session *s, const ProviderObservation *o) {
 static void take_observation(Session *s, const ProviderObservation *o, const ProviderEntry *e) {
         if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
                 s->exit_seen_usec = core_now();
+                s->exited_unhealthy = streq_ptr(s->health, "unhealthy");
                 s->exited_while_away = !e->listed;
         }
         notice_replacement(s, o);

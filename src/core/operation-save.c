@@ -288,7 +288,7 @@ static void step_save_rested(Operation *o) {
                 s->stop_reason = o->job->type == JOB_SAVE_EXITED ? STOP_REASON_EXITED : STOP_REASON_MANUAL;
         /* Nowhere else is it to be seen afterwards: the container is gone. */
         _cleanup_free_ char *detail = o->job->type == JOB_SAVE_EXITED && s->exit_seen_usec > 0 ?
-                strformat("The main process ended with exit code %i.", s->exit_code) : NULL;
+                strformat("The main process ended with exit code %i%s.", s->exit_code, session_exit_remark(s)) : NULL;
         session_set_state(s, o->rest_state, detail);
         operation_commit_surely(o);
 }

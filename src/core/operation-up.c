@@ -263,8 +263,9 @@ static void exited_at_once(Operation *o) {
         else {
                 s->wanted = false;
                 (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
-                              "The main process of session \"%s\" ended with exit code %i right after its start. Give a command that keeps running; "
-                              "its files are being saved.", s->name, s->exit_code);
+                              "The main process of session \"%s\" ended with exit code %i right after its start%s; its files are being saved.", s->name,
+                              s->exit_code, s->exited_unhealthy ? ": its health check had failed, for which its provider ends it. Mend the check or give it more time" :
+                              ". Give a command that keeps running");
         }
         o->undo = NULL;
         session_set_state(s, SESSION_EXITED, error ? error->message : NULL);

@@ -24,6 +24,9 @@ void session_changed(Session *s, uint64_t mask);
 /* Its main process ended while the provider was away, or just before: it did not want to. */
 bool session_was_ended_by_engine(const Session *s);
 
+/* " after its health check had failed …", or nothing: Swarm ends such a task as if its process had ended by itself. */
+const char *session_exit_remark(const Session *s);
+
 /* The provider has accepted that a task is wanted, or none: what it said before that is out of date. */
 void session_expect_task(Session *s, bool wanted);
 

@@ -82,6 +82,7 @@ struct Session {
         Snapshot *garbage;              /* what the call deletes */
         TaskState task;
         int exit_code;
+        bool exited_unhealthy;          /* its health check failed when it was last seen running */
         char *container, *task_error, *observed_image;
         uint64_t observed_generation;
         unsigned list_serial;           /* of the list that named it last */

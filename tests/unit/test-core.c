@@ -94,6 +94,23 @@ static void test_exit_is_saved(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+static void test_exit_of_what_is_unhealthy(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "unwell");
+
+        assert_int_equal(fake_set_session_health(f->p, s->id, "unhealthy"), 0);
+        WAIT_FOR(f, streq_ptr(s->health, "unhealthy"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_string_equal(s->state_detail, "The main process ended with exit code 0 after its health check had failed, for which its provider ends it.");
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(fake_set_session_health(f->p, s->id, "healthy"), 0);
+        WAIT_FOR(f, streq_ptr(s->health, "healthy"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_string_equal(s->state_detail, "The main process ended with exit code 0.");
+}
+
 static void test_clone(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "kappa"), *clone;
@@ -335,6 +352,7 @@ int main(void) {
                 T(test_wrong_state),
                 T(test_no_registry),
                 T(test_exit_is_saved),
+                T(test_exit_of_what_is_unhealthy),
                 T(test_clone),
                 T(test_clone_reserves_as_its_source),
                 T(test_last_of_several_assignments_counts),
