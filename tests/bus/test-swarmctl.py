@@ -157,6 +157,7 @@ class Verbs(Base):
         self.said('status', 'dev', expect=NOT_FOUND, pattern='no session "dev"')
         ended = self.json('list', '--ended')
         self.assertEqual((ended[0]['Name'], ended[0]['EndReason']), ('dev', 'destroyed'))
+        self.assertEqual(self.json('list', '--state=gone'), ended)
         self.session('living')
         both = self.json('list', '--all', '--fields=Name,EndReason')
         for row in {'Name': 'living'}, {'Name': 'dev', 'EndReason': 'destroyed'}:

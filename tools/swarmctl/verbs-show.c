@@ -305,6 +305,11 @@ static int fields_of_living(char *const *fields, Strv *ret) {
         return 0;
 }
 
+/* "gone" is the state of all that have ended, and of no other. */
+static bool wants_ended(const Arguments *a) {
+        return a->ended || streq_ptr(a->state, "gone");
+}
+
 /* Living ones, ended ones, or both, one list after the other. */
 static int list_sessions(Context *c, const Column *columns, json_t *rows) {
         _cleanup_strv_ Strv fields = NULL, living = NULL;
@@ -315,10 +320,10 @@ static int list_sessions(Context *c, const Column *columns, json_t *rows) {
                 r = fields_of_living(a.fields, &living);
                 a.fields = living;
         }
-        if (r == 0 && (!a.ended || a.all))
+        if (r == 0 && (!wants_ended(&a) || a.all))
                 r = list_all(c, &a, &session_list, 0, rows);
         a.fields = c->args->fields;
-        if (r != 0 || !(a.ended || a.all))
+        if (r != 0 || !(wants_ended(&a) || a.all))
                 return r;
         if (!a.fields) {
                 r = fields_of(columns, &fields);
@@ -329,7 +334,7 @@ static int list_sessions(Context *c, const Column *columns, json_t *rows) {
 
 int verb_list(Context *c, char *const *words) {
         const Arguments *a = c->args;
-        const Column *columns = a->all ? all_columns : a->ended ? ended_columns : session_columns;
+        const Column *columns = a->all ? all_columns : wants_ended(a) ? ended_columns : session_columns;
         _cleanup_json_ json_t *rows = json_array();
         _cleanup_free_ Column *chosen = a->fields ? output_columns_of(a->fields) : NULL;
 
