@@ -275,13 +275,29 @@ static int check_reservation(const SessionSpec *spec, Refusal **reterr) {
                       format_bytes(asked, sizeof(asked), spec->reserved_memory_bytes), format_bytes(most, sizeof(most), spec->memory_bytes));
 }
 
+/* An Engine takes no container that may use more processors than it has. */
+static int check_cpus(const SessionSpec *spec, uint64_t most, Refusal **reterr) {
+        double cpus = (double) most / 1e9;
+
+        if (most == 0 || spec->cpus <= cpus)
+                return 0;
+        return refuse(reterr, REFUSAL_NO_CAPACITY,
+                      "The session is to have %g CPUs, and %g are the most that a node has which it could run on now. Ask for fewer with --cpus= (option `cpus`), or add a node.",
+                      spec->cpus, cpus);
+}
+
 /* Reservations are what Swarm places by; a session that could never be placed is refused with the figures. */
-static int check_capacity(Manager *m, const ProviderEntry *e, const SessionSpec *spec, Refusal **reterr) {
-        uint64_t total = 0, reserved = e->reserved_memory_bytes;
+static int check_capacity(Manager *m, const ProviderEntry *e, const Node *node, const SessionSpec *spec, Refusal **reterr) {
+        uint64_t total = 0, reserved = e->reserved_memory_bytes, most_cpus = 0;
 
         for (Node *n = m->nodes; n; n = n->hh.next)
-                if (streq(n->provider, e->name) && streq_ptr(n->state, "ready") && streq_ptr(n->availability, "active") && n->agent)
+                if (streq(n->provider, e->name) && streq_ptr(n->state, "ready") && streq_ptr(n->availability, "active") && n->agent) {
                         total += n->memory_bytes;
+                        most_cpus = MAX(most_cpus, n->nano_cpus);
+                }
+        int r = check_cpus(spec, node ? node->nano_cpus : most_cpus, reterr);
+        if (r < 0)
+                return r;
         if (total == 0 || reserved + spec->reserved_memory_bytes <= total / 10 * 9)
                 return 0;
 
@@ -368,7 +384,7 @@ int manager_create_session(Manager *m, const SessionParameters *p, uid_t actor, 
         if (r >= 0)
                 r = check_reservation(&s->spec, reterr);
         if (r >= 0)
-                r = check_capacity(m, e, &s->spec, reterr);
+                r = check_capacity(m, e, n, &s->spec, reterr);
         if (r >= 0)
                 r = choose_name(m, p->name, &s->name, reterr);
         if (r >= 0)

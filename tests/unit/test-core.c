@@ -147,6 +147,29 @@ static void create_waited(Fixture *f, const SessionParameters *p, Session **ret)
         *ret = s;
 }
 
+/* Docker would say so only when the task comes to a node. */
+static void test_more_cpus_than_any_node(void **state) {
+        Fixture *f = *state;
+        SessionParameters p = { .image = "base", .cpus = 4, .owner = UID_UNSET };
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Session *s;
+        Job *j;
+
+        WAIT_FOR(f, provider_ready(f) && HASH_COUNT(f->m->nodes) == 2);
+        Node *small = f->m->nodes, *large = small->hh.next;
+        small->nano_cpus = UINT64_C(2000000000);
+        large->nano_cpus = UINT64_C(4000000000);
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, NULL), 0);
+        p.node = small->id;
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_NO_CAPACITY);
+        p.node = NULL;
+        p.cpus = 4.5;
+        refusal = refusal_free(refusal);
+        assert_int_equal(manager_create_session(f->m, &p, 0, &s, &j, &refusal), -EBADRQC);
+        assert_non_null(strstr(refusal->message, "4.5 CPUs, and 4 are the most"));
+}
+
 static void test_clone_reserves_as_its_source(void **state) {
         Fixture *f = *state;
         Session *s, *clone;
@@ -354,6 +377,7 @@ int main(void) {
                 T(test_exit_is_saved),
                 T(test_exit_of_what_is_unhealthy),
                 T(test_clone),
+                T(test_more_cpus_than_any_node),
                 T(test_clone_reserves_as_its_source),
                 T(test_last_of_several_assignments_counts),
                 T(test_limits),
