@@ -275,7 +275,12 @@ static int swarm_configure(Swarm *s, const SwarmConfig *config) {
 }
 
 void swarm_provider_set_initialize(Provider *p, bool initialize) {
-        swarm_of(p)->initialize = initialize;
+        Swarm *s = swarm_of(p);
+
+        /* What it waits for may be this. */
+        if (initialize && !s->initialize && s->phase == SWARM_WAITING)
+                swarm_connect_later(s, 0);
+        s->initialize = initialize;
 }
 
 int swarm_provider_set_pull_credential(Provider *p, const char *registry, const char *username, const char *password) {

@@ -420,9 +420,12 @@ static void initialize(Drive *d) {
         printf("unavailable: %s\n", d->detail);
         DO(P(create, &a));
         CHECK(d->result == -EBADRQC && d->code == REFUSAL_PROVIDER_UNAVAILABLE);
+        /* By a reload, which waits for nothing else; and from the start. */
+        swarm_provider_set_initialize(d->provider, true);
+        WAIT(2, d->lists == 1 && d->health == PROVIDER_HEALTHY);
         d->provider = provider_free(d->provider);
         provider_begin(d, true);
-        WAIT(10, d->lists == 1);
+        WAIT(10, d->lists == 2);
         DO(P(create, &a));
         CHECK(d->result == 0);
         WAIT(20, seen(d, "s-one")->task == TASK_RUNNING);
