@@ -118,6 +118,8 @@ bool session_was_ended_by_engine(const Session *s) {
 }
 
 const char *session_exit_remark(const Session *s) {
+        if (s->stop_reason == STOP_REASON_RESOURCE_LIMIT)
+                return ", killed by the kernel when the session had used up its memory. A clone with more --memory= goes on from its files";
         return s->exited_unhealthy ? " after its health check had failed, for which its provider ends it" : "";
 }
 

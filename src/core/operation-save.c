@@ -4,6 +4,7 @@
  * docs/ARCHITECTURE.md §6: intent, freeze and copy, proof, record, kill, record. */
 
 #include <jansson.h>
+#include <signal.h>
 
 #include "basic/crash-points.h"
 #include "basic/log.h"
@@ -169,6 +170,15 @@ static int record_result(Operation *o, const ProviderCaptureResult *c) {
         return 0;
 }
 
+/* What was killed is the main process only if that ended by the signal. */
+static void note_reason(Session *s, const ProviderCaptureResult *c) {
+        if (!c->out_of_memory || s->exit_code != 128 + SIGKILL || s->stop_reason != STOP_REASON_EXITED)
+                return;
+        s->stop_reason = STOP_REASON_RESOURCE_LIMIT;
+        session_mark_dirty(s);
+        session_changed(s, CHANGE_STATE);
+}
+
 static void on_captured(void *userdata, int r, const Refusal *refusal, const ProviderCaptureResult *c) {
         Operation *o = userdata;
 
@@ -176,6 +186,7 @@ static void on_captured(void *userdata, int r, const Refusal *refusal, const Pro
         if (r >= 0) {
                 crash_point(CRASH_CAPTURE_PUSHED);
                 r = record_result(o, c);
+                note_reason(o->session, c);
         }
         if (r < 0)
                 operation_fail_with(o, r, refusal);

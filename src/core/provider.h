@@ -153,6 +153,7 @@ typedef struct ProviderCaptureResult {
         bool unchanged;
         char *const *dropped;           /* sockets and, with lossy, names left out */
         usec_t frozen_usec;             /* how long it was frozen; CAPTURE_HOLD: until this callback */
+        bool out_of_memory;             /* CAPTURE_EXITED: the kernel killed in it for the memory limit */
 } ProviderCaptureResult;
 
 /* On any failure or cancel the provider thaws what it froze before it calls back. */

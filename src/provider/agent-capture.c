@@ -161,6 +161,7 @@ static void capture_succeed(AgentCapture *c) {
                 .unchanged = layer.unchanged,
                 .dropped = layer.dropped ?: none,
                 .frozen_usec = c->frozen_usec,
+                .out_of_memory = c->facts.out_of_memory,
         };
         log_debug("Session %s: read %" PRIu64 " ms, upload %" PRIu64 " ms, proof %" PRIu64 " ms, frozen %" PRIu64 " ms.", c->session,
                   layer.read_usec / USEC_PER_MSEC, layer.upload_usec / USEC_PER_MSEC, layer.proof_usec / USEC_PER_MSEC,

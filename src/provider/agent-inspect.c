@@ -182,6 +182,7 @@ static int facts_parse_state(const json_t *json, ContainerFacts *f) {
         f->paused = json_true_at(state, "Paused");
         f->pid = (pid_t) json_integer_at(state, "Pid");
         f->exit_code = (int) json_integer_at(state, "ExitCode");
+        f->out_of_memory = json_true_at(state, "OOMKilled");
         f->finished_usec = json_timestamp(json_at(state, "FinishedAt"));
         r = free_and_strdup(&f->id, json_string_at(json, "Id"));
         if (r >= 0)

@@ -100,6 +100,7 @@ typedef struct ContainerFacts {
         bool running, paused;
         pid_t pid;                      /* 0 when it does not run */
         int exit_code;
+        bool out_of_memory;
         char *started_at, *finished_at; /* as the Engine writes them; never compared but for equality */
         usec_t finished_usec;           /* 0 = never */
         char *image;                    /* what it was made from as host/repo@sha256:…; NULL if that is not pinned */

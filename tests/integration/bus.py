@@ -77,7 +77,7 @@ class Bus:
             words.append(signature)
             for s, a in zip(_split(signature), arguments, strict=True):
                 words += _words(s, a)
-        reply = self.busctl("call", NAME, path, interface, method, *words)
+        reply = self.busctl("call", "--", NAME, path, interface, method, *words)
         data = unpack(reply["data"]) if reply else []
         return data[0] if len(data) == 1 else data
 

@@ -432,6 +432,20 @@ def process_ends(w):
     w.runs()
 
 
+def killed_for_its_memory(w):
+    """The one case of an exit whose reason the Engine alone knows."""
+    eat = "until [ -e /eat ]; do sleep 0.1; done; x=x; while :; do x=$x$x; done"
+    w.bus.create_running("greedy", w.image, memory_bytes=("t", 64 << 20), command=("as", ["/bin/sh", "-c", eat]))
+    w.write("greedy")
+    w.write("greedy", "/eat", b"")
+    wait_for(lambda: w.bus.state("greedy") == "stopped", lambda: f"it to be stopped; it is {w.bus.session('greedy')}", 60)
+    s = w.bus.session("greedy")
+    assert s["StopReason"] == "resource-limit" and "memory" in s["StateDetail"], s
+    w.check()
+    w.forget_files("greedy")
+    w.bus.do("Destroy", "greedy")
+
+
 def container_removed(w):
     """The files since the last generation are gone, and that is said."""
     w.session()
@@ -600,6 +614,7 @@ CASES = (
     ("engine: stopped during a restore", lambda w: engine_fails(w, "stop", "Restore")),
     ("engine: crashes during a creation", lambda w: engine_fails(w, "crash", "Create")),
     ("engine: crashes during a destruction", lambda w: engine_fails(w, "crash", "Destroy")),
+    ("session: killed for its memory", killed_for_its_memory),
     ("session: its container is removed", container_removed),
     ("session: its clone outlives it", clone_outlives_its_source),
     ("session: its service is removed", service_removed),
