@@ -9,6 +9,9 @@
 #define DEPTH_MAX 2000U                 /* each level holds a descriptor */
 #define READ_SIZE (256 * KIB)           /* stays in the second-level cache on its way to the tar */
 #define HOLES_MAX (64 * GIB)            /* a layer holds no holes: unpacking would fill the disk */
+/* What stands before the paths of a layer where an Engine unpacks it: as much as here, and on another node not less than
+ * this (/var/lib/docker/overlay2/ID/diff/ are 95 bytes). */
+#define UNPACKED_BELOW 128U
 
 /* A directory on the way from the top to where the walk is. */
 typedef struct Level {
@@ -34,7 +37,7 @@ typedef struct Walker {
         char *buf;
         bool doomed;                    /* will end with -EAGAIN: only the links are still looked at */
         char path[LAYER_INDEX_PATH_MAX + 256 + 2];
-        size_t path_length;
+        size_t path_length, path_max;
         char skip[LAYER_INDEX_PATH_MAX + 1];    /* what the index has below this went with it */
         Refusal **refusal;
 } Walker;
@@ -481,6 +484,8 @@ static int visit(Walker *w, const char *name) {
                 return refuse_path(w, REFUSAL_FILES_REFUSED, "it lies on another file system", "Unmount it");
         if (S_ISSOCK(st.st_mode))
                 return note_dropped(w, "socket");
+        if (w->path_length > w->path_max)
+                return drop_or_refuse(w, "its path is too long to be unpacked again");
         if (startswith(name, ".wh."))
                 return drop_or_refuse(w, "names that begin with .wh. mark deleted files in layers");
         if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0))
@@ -490,7 +495,7 @@ static int visit(Walker *w, const char *name) {
         return S_ISDIR(st.st_mode) ? visit_directory(w, name, &st) : visit_file(w, name, &st);
 }
 
-static int set_path(Walker *w, const Level *l, const char *name) {
+static void set_path(Walker *w, const Level *l, const char *name) {
         size_t at = l->path_length, n = strlen(name);
 
         w->path[at] = 0;
@@ -498,9 +503,6 @@ static int set_path(Walker *w, const Level *l, const char *name) {
                 w->path[at++] = '/';
         memcpy(w->path + at, name, n + 1);
         w->path_length = at + n;
-        if (w->path_length <= LAYER_INDEX_PATH_MAX)
-                return 0;
-        return refuse_path(w, REFUSAL_FILES_REFUSED, "its path is longer than 4095 bytes", "Shorten it");
 }
 
 static int leave_directory(Walker *w) {
@@ -525,9 +527,8 @@ static int walk_all(Walker *w) {
                         r = leave_directory(w);
                 else {
                         const char *name = layer_names_get(&l->names, l->next++);
-                        r = set_path(w, l, name);
-                        if (r >= 0)
-                                r = visit(w, name);
+                        set_path(w, l, name);
+                        r = visit(w, name);
                 }
                 if (r < 0)
                         return r;
@@ -539,6 +540,7 @@ static int start(Walker *w) {
         struct stat st;
         int fd;
 
+        w->path_max = LAYER_INDEX_PATH_MAX - MIN(MAX(strlen(w->walk->upperdir) + 1, UNPACKED_BELOW), LAYER_INDEX_PATH_MAX);
         w->buf = malloc(READ_SIZE);
         if (!w->buf || xattr_list_init(&w->xattrs) < 0)
                 return -ENOMEM;

@@ -421,6 +421,29 @@ done"""
         self.assertTrue(any(d.startswith("/dir/.wh.odd") for d in child.result["dropped"]))
         s.check(child, without=(b"dir/.wh.odd",))
 
+    def test_long_paths(self):
+        """What is saved can be unpacked where the paths of layers begin as they do here."""
+        s = self.session("long")
+        # Those of a layer begin behind /var/lib/docker/overlay2/ID/diff/, or what takes its place.
+        room = 4095 - max(len(s.upper) + 1, 128)
+        fd, length = os.open(s.merged, os.O_RDONLY), 0
+        while length < room - 2:
+            name = "d" * min(200, room - 2 - length)
+            os.mkdir(name, dir_fd=fd)
+            below = os.open(name, os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd, length = below, length + len(name) + 1
+        os.close(os.open("f" * (room - length), os.O_CREAT, dir_fd=fd))
+        time.sleep(0.05)
+        s.check(s.save())
+        os.close(os.open("f" * (room - length + 1), os.O_CREAT, dir_fd=fd))
+        child = Child(PROGRAM, s.request())
+        self.assertEqual(child.error["code"], "FilesRefused")
+        self.assertIn("too long", child.error["message"])
+        child = s.save(lossy=True)
+        self.assertEqual([d.rsplit("(")[-1] for d in child.result["dropped"]], ["its path is too long to be unpacked again)"])
+        os.close(fd)
+
     def test_redirected_directories_refused(self):
         s = self.session("redirect")
         write(f"{s.merged}/dir/x")
