@@ -111,10 +111,20 @@ static void thaw(Session *s) {
                 log_oom();
 }
 
+/* Swarm gives up what runs on a node that it has missed for some seconds, and ends it when the node is back. */
+static bool was_ended_by_return(const Session *s) {
+        Node *n = NULL;
+
+        if (s->node)
+                HASH_FIND_STR(s->manager->nodes, s->node, n);
+        return n && (!streq_ptr(n->state, "ready") ||
+                     (n->back_usec > 0 && n->back_usec + ENGINE_STOP_USEC + s->spec.stop_grace_usec > s->exit_seen_usec));
+}
+
 bool session_was_ended_by_engine(const Session *s) {
         const ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
 
-        return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec);
+        return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec) || was_ended_by_return(s);
 }
 
 const char *session_exit_remark(const Session *s) {
@@ -431,6 +441,8 @@ static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
                 HASH_ADD_KEYPTR(hh, m->nodes, n->id, strlen(n->id), n);
                 mask = CHANGE_ADDED;
         }
+        if (n->state && !streq(n->state, "ready") && streq_ptr(o->state, "ready"))
+                n->back_usec = core_now();
         if (node_update(n, o) || mask == CHANGE_ADDED)
                 manager_changed(m, OBJECT_NODE, n, mask);
 }

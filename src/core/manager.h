@@ -40,6 +40,7 @@ typedef struct Node {
         char *id, *name, *provider, *state, *availability, *role, *address, *engine_version;
         uint64_t nano_cpus, memory_bytes;
         bool agent;
+        usec_t back_usec;       /* when it was ready again after it had not been; 0 = never */
         UT_hash_handle hh;
 } Node;
 

@@ -188,6 +188,23 @@ static void test_cancel(void **state) {
         assert_int_equal(job_cancel(j, 0, NULL), -EBADRQC);
 }
 
+/* Swarm gives up the tasks of a node that it missed for a while, and ends them when it is back. */
+static void test_node_away_for_a_moment(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "moment");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 9), 0);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 1 && !s->operation);
+        assert_int_equal(value_of(f, s), 9);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* What a reboot of the node ended is saved and started again. */
 static void test_node_reboot(void **state) {
         Fixture *f = *state;
@@ -512,6 +529,7 @@ int main(void) {
                 T(test_proven_and_lost),
                 T(test_lost_and_never_saved),
                 T(test_cancel),
+                T(test_node_away_for_a_moment),
                 T(test_node_reboot),
                 T(test_create_fails),
                 T(test_create_canceled),
