@@ -186,7 +186,8 @@ const LayerIndexEntry *layer_index_peek(const LayerIndexReader *r) {
 }
 
 static bool type_is_valid(uint8_t t) {
-        return t == LAYER_INDEX_FILE || t == LAYER_INDEX_DIRECTORY || t == LAYER_INDEX_OPAQUE || t == LAYER_INDEX_WHITEOUT;
+        return t == LAYER_INDEX_FILE || t == LAYER_INDEX_DIRECTORY || t == LAYER_INDEX_OPAQUE || t == LAYER_INDEX_WHITEOUT ||
+               t == LAYER_INDEX_LEFT_OUT;
 }
 
 int layer_index_advance(LayerIndexReader *r) {

@@ -20,6 +20,7 @@ typedef enum LayerIndexType {
         LAYER_INDEX_DIRECTORY = 'd',
         LAYER_INDEX_OPAQUE = 'o',       /* a directory that hides what is below it */
         LAYER_INDEX_WHITEOUT = 'w',
+        LAYER_INDEX_LEFT_OUT = 'x',     /* what no layer can hold; where it may hide something, a whiteout stands for it */
 } LayerIndexType;
 
 static inline bool layer_index_type_is_directory(LayerIndexType t) {

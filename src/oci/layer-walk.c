@@ -199,7 +199,7 @@ static int handle_vanished(Walker *w, const LayerIndexEntry *e) {
         if (is_below(e->path, w->skip))
                 return 0;
         (void) stpcpy(w->skip, e->path);
-        if (top(w)->forced)
+        if (top(w)->forced || e->type == LAYER_INDEX_LEFT_OUT)
                 return 0;
         /* Overlay takes a whiteout away only by putting something in its place. */
         if (e->type == LAYER_INDEX_WHITEOUT)
@@ -247,7 +247,8 @@ static int look_up(Walker *w, const struct stat *st, bool whiteout, Known *ret) 
         if (whiteout)                   /* they share an inode, whose ctime changes with each new link to it */
                 ret->unchanged = e->type == LAYER_INDEX_WHITEOUT;
         else
-                ret->unchanged = e->inode == st->st_ino && e->ctime_nsec == layer_index_ctime(st) && e->ctime_nsec < w->threshold_nsec &&
+                ret->unchanged = e->type != LAYER_INDEX_LEFT_OUT && e->inode == st->st_ino &&
+                                 e->ctime_nsec == layer_index_ctime(st) && e->ctime_nsec < w->threshold_nsec &&
                                  e->size == (uint64_t) st->st_size && layer_index_type_is_directory(e->type) == S_ISDIR(st->st_mode);
         if (layer_index_type_is_directory(e->type) && !S_ISDIR(st->st_mode))
                 (void) stpcpy(w->skip, e->path);
@@ -411,10 +412,28 @@ static int visit_whiteout(Walker *w, const struct stat *st) {
 static int handle_gone(Walker *w, const Known *known) {
         int r;
 
-        if (known->type == 0 || known->type == LAYER_INDEX_WHITEOUT || top(w)->forced || w->doomed)
+        if (known->type == 0 || known->type == LAYER_INDEX_WHITEOUT || known->type == LAYER_INDEX_LEFT_OUT || top(w)->forced || w->doomed)
                 return 0;
         r = emit_parents(w);
         return r < 0 ? r : layer_tar_whiteout(w->walk->tar, w->path);
+}
+
+/* What is left out may have taken the place of a file of an older layer, which must not come back for it. Where there is
+ * no older directory a whiteout would show. */
+static int visit_left_out(Walker *w, const struct stat *st) {
+        char proc[320];
+        Known known;
+        int r;
+
+        r = look_up(w, st, false, &known);
+        if (r < 0)
+                return r;
+        proc_path(top(w)->fd, ".", proc);
+        if (known.type == 0 && !top(w)->forced && !w->doomed && (w->depth == 1 || xattr_is_copied_up(proc)))
+                r = (r = emit_parents(w)) < 0 ? r : layer_tar_whiteout(w->walk->tar, w->path);
+        else
+                r = handle_gone(w, &known);
+        return r < 0 ? r : add_to_index(w, LAYER_INDEX_LEFT_OUT, st);
 }
 
 static int visit_file(Walker *w, const char *name, const struct stat *st) {
@@ -476,22 +495,28 @@ static int visit_directory(Walker *w, const char *name, const struct stat *st) {
 }
 
 static int visit(Walker *w, const char *name) {
+        bool too_long = w->path_length > w->path_max, reserved = startswith(name, ".wh.");
         struct stat st;
+        int r;
 
         if (fstatat(top(w)->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno != ENOENT ? -errno : w->walk->live ? 0 : refuse_changed(w);
         if (st.st_dev != w->device)
                 return refuse_path(w, REFUSAL_FILES_REFUSED, "it lies on another file system", "Unmount it");
-        if (S_ISSOCK(st.st_mode))
-                return note_dropped(w, "socket");
-        if (w->path_length > w->path_max)
+        if (S_ISSOCK(st.st_mode)) {
+                r = note_dropped(w, "socket");
+                return r < 0 || reserved || too_long ? r : visit_left_out(w, &st);
+        }
+        if (too_long)
                 return drop_or_refuse(w, "its path is too long to be unpacked again");
-        if (startswith(name, ".wh."))
+        if (reserved)
                 return drop_or_refuse(w, "names that begin with .wh. mark deleted files in layers");
         if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0))
                 return visit_whiteout(w, &st);
-        if (S_ISREG(st.st_mode) && st.st_size > 0 && (uint64_t) st.st_size > (uint64_t) st.st_blocks * 512 + HOLES_MAX)
-                return drop_or_refuse(w, "it is sparse, and unpacking it would fill more than 64 GiB");
+        if (S_ISREG(st.st_mode) && st.st_size > 0 && (uint64_t) st.st_size > (uint64_t) st.st_blocks * 512 + HOLES_MAX) {
+                r = drop_or_refuse(w, "it is sparse, and unpacking it would fill more than 64 GiB");
+                return r < 0 ? r : visit_left_out(w, &st);
+        }
         return S_ISDIR(st.st_mode) ? visit_directory(w, name, &st) : visit_file(w, name, &st);
 }
 

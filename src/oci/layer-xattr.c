@@ -120,6 +120,10 @@ int xattr_is_opaque(const char *path) {
         return errno == ENODATA || errno == EOPNOTSUPP || errno == ERANGE ? 0 : -errno;
 }
 
+bool xattr_is_copied_up(const char *path) {
+        return lgetxattr(path, OVERLAY_PREFIX "origin", NULL, 0) >= 0;
+}
+
 static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
         XattrPolicy policy = policy_of(name);
         int r;

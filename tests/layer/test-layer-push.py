@@ -421,6 +421,45 @@ done"""
         self.assertTrue(any(d.startswith("/dir/.wh.odd") for d in child.result["dropped"]))
         s.check(child, without=(b"dir/.wh.odd",))
 
+    def test_socket_in_the_place_of_a_file(self):
+        """What is left out does not bring back what it has replaced."""
+        s = self.session("replaced-by-socket")
+        m = s.merged
+
+        def bind(path):
+            if os.path.lexists(path):
+                os.unlink(path)
+            with socket.socket(socket.AF_UNIX) as k:
+                here = os.open(".", os.O_RDONLY)
+                os.chdir(os.path.dirname(path))
+                k.bind(os.path.basename(path))
+                os.fchdir(here)
+                os.close(here)
+
+        write(f"{m}/new/file")
+        bind(f"{m}/etc/passwd")
+        bind(f"{m}/etc/only-a-socket")
+        bind(f"{m}/etc/.wh..opq")       # its whiteout would hide the whole directory
+        bind(f"{m}/new/only-a-socket")
+        time.sleep(0.05)
+        sockets = tuple(p.encode() for p in ("etc/passwd", "etc/only-a-socket", "etc/.wh..opq", "new/only-a-socket"))
+        names = s.check(s.save(), without=sockets)
+        # Where no older layer has the directory, a whiteout would be seen.
+        self.assertEqual({n for n in names[-1] if b".wh." in n}, {b"etc/.wh.passwd", b"etc/.wh.only-a-socket"})
+        self.assertTrue(s.save().result["unchanged"])
+        # By the index: a file of the last generation becomes a socket, a socket a file, and one goes.
+        bind(f"{m}/new/file")
+        os.unlink(f"{m}/etc/passwd")
+        write(f"{m}/etc/passwd", b"back")
+        os.unlink(f"{m}/new/only-a-socket")
+        time.sleep(0.05)
+        names = s.check(s.save(), without=sockets[1:] + (b"new/file",))
+        self.assertEqual({n for n in names[-1] if b".wh." in n}, {b"new/.wh.file"})
+        os.unlink(f"{m}/etc/passwd")
+        bind(f"{m}/etc/passwd")
+        child = s.save(precopy=True)
+        self.assertIn(b"etc/.wh.passwd", s.check(child, without=sockets + (b"new/file",))[-1])
+
     def test_long_paths(self):
         """What is saved can be unpacked where the paths of layers begin as they do here."""
         s = self.session("long")
