@@ -2,6 +2,9 @@
 
 /* What fails, is cancelled, or is cut off by the end of the service or of a node: in what state it leaves a session. */
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "core-fixture.h"
 
 /* What the end of the Engine takes along while it comes up is no bad command: it is saved and started again. */
@@ -518,6 +521,36 @@ static void test_thaw_goes_first(void **state) {
         WAIT_FOR(f, fake_calls(f->p, FAKE_DELETE_IMAGE) == 2);
 }
 
+static void fill_disk(bool full) {
+        struct rlimit limit;
+
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+        limit.rlim_cur = full ? 0 : limit.rlim_max;
+        assert_true(signal(SIGXFSZ, full ? SIG_IGN : SIG_DFL) != SIG_ERR);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Proven, and it cannot be recorded: the session is thawed, and that is over before the job is. */
+static void test_record_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "omicron");
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 200 * USEC_PER_MSEC);
+        fake_set_latency(f->p, FAKE_THAW, 200 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, s->frozen);
+        fill_disk(true);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_THAW) == 1);
+        assert_false(job_state_is_ended(j->state));
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        fill_disk(false);
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, REFUSAL_STORE_FAILED);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen);
+        assert_int_equal(fake_calls(f->p, FAKE_REST), 0);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -542,6 +575,7 @@ int main(void) {
                 T(test_crash_anywhere),
                 T(test_restart_while_starting),
                 T(test_thaw_goes_first),
+                cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
         };
         log_open("test-core-undone");
         return cmocka_run_group_tests(tests, NULL, NULL);
