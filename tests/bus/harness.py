@@ -17,6 +17,10 @@ import unittest
 
 from dbusclient import Bus, DBusError, INTERACTIVE, V  # noqa: F401 (for the tests)
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'integration'))
+import bus as busctl  # noqa: E402
+import checker  # noqa: E402
+
 SOURCE = pathlib.Path(os.environ.get('SOURCE_ROOT', pathlib.Path(__file__).parents[2]))
 BUILD = pathlib.Path(os.environ.get('BUILD_ROOT', SOURCE / 'build'))
 DAEMON = BUILD / 'src' / 'swarm-orchestratord'
@@ -181,6 +185,11 @@ class Rig:
                 sys.stderr.write(''.join(x + '\n' for x in self.log.read_text().splitlines()[-60:] if os.environ.get('V')))
             shutil.rmtree(self.dir)
 
+    def check(self, settled, seconds=20):
+        """Store, cluster and bus are one consistent whole."""
+        c = checker.FakeChecker(str(self.dir / 'state'), str(self.dir / 'cluster.json'), busctl.Bus('unix:path=' + self.path))
+        checker.check(c, checker.Expect(settled=settled), seconds)
+
     def client(self, uid=None):
         c = Client(self.path, uid)
         self.clients.append(c)
@@ -254,8 +263,8 @@ def wait(condition, what, detail=lambda: '', timeout=20):
 
 
 class BusTest(unittest.TestCase):
-    """One rig for a class of tests."""
-    config, templates, polkit, environment = CONFIG, None, True, {}
+    """One rig for a class of tests. `settled`: none of them leaves a job at work."""
+    config, templates, polkit, environment, settled = CONFIG, None, True, {}, True
 
     @classmethod
     def setUpClass(cls):
@@ -283,6 +292,8 @@ class BusTest(unittest.TestCase):
             self.rig.polkit.decide = lambda q: 'yes'
             self.rig.polkit.asked.clear()
             self.rig.polkit.cancelled.clear()
+        if not type(self).failed and self.rig.daemon and self.rig.daemon.poll() is None:
+            self.rig.check(self.settled)
 
     def refused(self, name, pattern, function, *args, **options):
         """The call fails with this error, and its sentence, which stands alone, matches."""

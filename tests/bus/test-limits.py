@@ -28,6 +28,7 @@ URL=http://registry.fake:5000
 
 
 class Limits(BusTest):
+    settled = False
     config = LIMITS
 
     def setUp(self):
