@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Pushes writable layers of real overlay mounts to a real registry, unpacks them again, compares everything."""
 
+import mmap
 import os
 import signal
 import socket
@@ -407,6 +408,31 @@ done"""
         del q["fallback_image"]
         child = Child(PROGRAM, q)
         self.assertEqual(child.error["code"], "FilesRefused")
+
+    def test_young_files_count_as_changed(self):
+        """A change time has the grain of a tick: what is as young as the freeze may change once more without a new one."""
+        s = self.session("young")
+        write(f"{s.merged}/old")
+        time.sleep(0.1)
+        frozen = time.time()
+        time.sleep(0.1)
+        write(f"{s.merged}/young")
+        s.save(frozen_realtime_usec=int(frozen * 1e6))
+        child = s.save()
+        self.assertEqual(s.check(child)[-1], [b"young"])
+        self.assertTrue(s.save().result["unchanged"])
+
+    def test_written_through_a_mapping(self):
+        """A page that is dirty takes a second write without a new change time."""
+        s = self.session("mapping")
+        write(f"{s.merged}/mapped", b"1" * 4096)
+        with open(f"{s.merged}/mapped", "r+b") as f, mmap.mmap(f.fileno(), 4096) as m:
+            for precopy in (False, True):
+                m[0] = ord("2")
+                time.sleep(0.1)
+                s.save(precopy=precopy)
+                m[0] = ord("3")
+                s.check(s.save())
 
     def test_reserved_names(self):
         s = self.session("reserved")

@@ -186,7 +186,7 @@ static void test_upper_elsewhere(void **state) {
 }
 
 static void unpause_by_somebody(Fixture *f, const char *stage) {
-        if (streq(stage, "copying") && MODEL(f, m->paused)) {
+        if (STR_IN_SET(stage, "copying", "reading") && MODEL(f, m->paused)) {
                 MODEL(f, m->paused = false);
                 let_run(f);
                 MODEL(f, m->paused = true);
@@ -199,6 +199,11 @@ static void test_runs_during_capture(void **state) {
 
         f->on_stage = unpause_by_somebody;
         assert_int_equal(capture(f, CAPTURE_HOLD, "slow"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+        /* A snapshot's freeze is over before its end, so it is looked at before the thaw. */
+        assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
         assert_false(MODEL(f, m->paused));
         assert_false(noted(f));

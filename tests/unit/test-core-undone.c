@@ -551,6 +551,24 @@ static void test_record_not_saved(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* The files are safe and the container is gone; that it rests is told when that is on the disk. */
+static void test_end_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "pi");
+
+        fake_set_latency(f->p, FAKE_REST, 200 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 1);
+        fill_disk(true);
+        WAIT_FOR(f, streq_ptr(j->stage, "waiting for the store"));
+        assert_false(job_state_is_ended(j->state));
+        fill_disk(false);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -576,6 +594,7 @@ int main(void) {
                 T(test_restart_while_starting),
                 T(test_thaw_goes_first),
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
         };
         log_open("test-core-undone");
         return cmocka_run_group_tests(tests, NULL, NULL);
