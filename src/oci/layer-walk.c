@@ -152,7 +152,12 @@ static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent
                 if (r < 0)
                         return r;
         }
-        return flags->dropped ? note_dropped(w, flags->dropped) : 0;
+        for (size_t i = 0; i < w->xattrs.n_dropped; i++) {
+                r = note_dropped(w, w->xattrs.dropped[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 /* A directory's own entry, with its marker. w->path must be the directory's. */

@@ -50,6 +50,7 @@ int xattr_list_init(XattrList *l) {
 
 void xattr_list_done(XattrList *l) {
         free(l->items);
+        free(l->dropped);
         free(l->names);
         free(l->values);
         *l = (XattrList) {};
@@ -74,6 +75,19 @@ static int append(XattrList *l, char *name, void *value, size_t size) {
         return 0;
 }
 
+static int append_dropped(XattrList *l, const char *name) {
+        if (l->n_dropped == l->dropped_allocated) {
+                size_t n = MAX(l->dropped_allocated * 2, (size_t) 8);
+                const char **p = reallocarray(l->dropped, n, sizeof(*p));
+                if (!p)
+                        return -ENOMEM;
+                l->dropped = p;
+                l->dropped_allocated = n;
+        }
+        l->dropped[l->n_dropped++] = name;
+        return 0;
+}
+
 /* struct vfs_ns_cap_data (linux/capability.h) of revision 3 is one of revision 2 and a namespace's root id behind it,
  * which means nothing in an image. */
 static void capability_to_v2(uint8_t *value, size_t *size) {
@@ -91,7 +105,7 @@ static bool tar_can_hold(const char *name, size_t size) {
         return size > 0;
 }
 
-static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy, XattrFlags *flags) {
+static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy) {
         char *value = l->values + l->values_used;
         ssize_t n;
         size_t size;
@@ -102,10 +116,8 @@ static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy, 
         size = (size_t) n;
         if (policy == XATTR_CAPABILITY)
                 capability_to_v2((uint8_t *) value, &size);
-        if (!tar_can_hold(name, size)) {
-                flags->dropped = name;
-                return 0;
-        }
+        if (!tar_can_hold(name, size))
+                return append_dropped(l, name);
         l->values_used += size;
         return append(l, name, value, size);
 }
@@ -132,8 +144,7 @@ static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
         case XATTR_IGNORE:
                 return 0;
         case XATTR_DROP:
-                flags->dropped = name;
-                return 0;
+                return append_dropped(l, name);
         case XATTR_OPAQUE:
                 r = xattr_is_opaque(path);
                 flags->opaque = r > 0;
@@ -146,7 +157,7 @@ static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
                 return 0;
         case XATTR_KEEP:
         case XATTR_CAPABILITY:
-                return keep(l, path, name, policy, flags);
+                return keep(l, path, name, policy);
         }
         return -EINVAL;
 }
@@ -199,7 +210,7 @@ int xattr_list_read(XattrList *l, const char *path, XattrFlags *ret_flags) {
         int r;
 
         *ret_flags = (XattrFlags) {};
-        l->n = l->values_used = 0;
+        l->n = l->n_dropped = l->values_used = 0;
         n = llistxattr(path, l->names, NAMES_MAX);
         if (n < 0)
                 return errno == EOPNOTSUPP ? 0 : errno == ERANGE ? -E2BIG : -errno;

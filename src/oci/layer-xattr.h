@@ -19,6 +19,8 @@ typedef struct XattrList {
         size_t n, allocated;
         char *names, *values;           /* XATTR_LIST_MAX and the sum limit */
         size_t values_used;
+        const char **dropped;           /* names that the layer cannot hold, in the storage */
+        size_t n_dropped, dropped_allocated;
         uint8_t minimal_acl[28];
 } XattrList;
 
@@ -29,7 +31,6 @@ typedef struct XattrFlags {
         bool opaque;                    /* trusted.overlay.opaque is "y" */
         bool whiteout;                  /* trusted.overlay.whiteout is there */
         bool redirected;                /* trusted.overlay.redirect or .metacopy: the data are elsewhere */
-        const char *dropped;            /* one attribute that the layer cannot hold, or NULL; in the list's storage */
 } XattrFlags;
 
 /* `path` is one that does not follow a last symlink: /proc/self/fd/N/name. -E2BIG: more than a layer's header holds. */
