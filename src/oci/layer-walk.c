@@ -42,19 +42,20 @@ typedef struct Walker {
         Refusal **refusal;
 } Walker;
 
-static void printable_path(const char *path, char buf[static 512]) {
+/* Names are bytes, and what is told is text. */
+static void printable(const char *name, char buf[static 512]) {
         size_t n = 0;
 
-        for (; *path && n < 500; path++)
-                n += (size_t) ((unsigned char) *path < 0x20 || *path == '\\' || (unsigned char) *path >= 0x7f
-                                       ? snprintf(buf + n, 5, "\\x%02x", (unsigned char) *path) : snprintf(buf + n, 2, "%c", *path));
+        for (; *name && n < 500; name++)
+                n += (size_t) ((unsigned char) *name < 0x20 || *name == '\\' || (unsigned char) *name >= 0x7f
+                                       ? snprintf(buf + n, 5, "\\x%02x", (unsigned char) *name) : snprintf(buf + n, 2, "%c", *name));
         buf[n] = 0;
 }
 
 static int refuse_path(Walker *w, RefusalCode code, const char *problem, const char *remedy) {
         char shown[512];
 
-        printable_path(w->path, shown);
+        printable(w->path, shown);
         return refuse(w->refusal, code, "The file /%s cannot be saved: %s. %s.", shown, problem, remedy);
 }
 
@@ -63,7 +64,7 @@ static int note_dropped(Walker *w, const char *why) {
 
         if (w->walk->n_dropped++ >= LAYER_DROPPED_MAX)
                 return 0;
-        printable_path(w->path, shown);
+        printable(w->path, shown);
         return strv_consume(&w->walk->dropped, strformat("/%s (%s)", shown, why));
 }
 
@@ -153,7 +154,9 @@ static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent
                         return r;
         }
         for (size_t i = 0; i < w->xattrs.n_dropped; i++) {
-                r = note_dropped(w, w->xattrs.dropped[i]);
+                char shown[512];
+                printable(w->xattrs.dropped[i], shown);
+                r = note_dropped(w, shown);
                 if (r < 0)
                         return r;
         }

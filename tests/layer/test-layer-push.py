@@ -524,13 +524,14 @@ done"""
         os.setxattr(f"{s.merged}/x", "user.empty", b"")
         os.setxattr(f"{s.merged}/x", "user.with=sign", b"1")
         os.setxattr(f"{s.merged}/x", "user.\u00fcml", b"1")
+        os.setxattr(f"{s.merged}/x", b"user.\xff\n", b"1")
         write(f"{s.merged}/y")
         os.setxattr(f"{s.merged}/y", "user.overlay.opaque", b"y")
         write(f"{s.merged}/z")
         os.setxattr(f"{s.upper}/z", "security.capability", capability(3))
         child = s.save()
         self.assertEqual(sorted(child.result["dropped"]),
-                         ["/x (user.empty)", "/x (user.with=sign)", "/x (user.\u00fcml)", "/y (user.overlay.opaque)"])
+                         ["/x (user.\\xc3\\xbcml)", "/x (user.\\xff\\x0a)", "/x (user.empty)", "/x (user.with=sign)", "/y (user.overlay.opaque)"])
         names = s.check(child, without=(b"x", b"z"))
         self.assertIn(b"z", names[-1])
         root = self.scratch / "attributes-check-1"
