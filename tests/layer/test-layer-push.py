@@ -401,6 +401,18 @@ done"""
         self.assertNotEqual(digest, child.result["manifest_digest"])
         self.assertEqual(child.result["session_layers"], 1)
         s.check(child)
+        # the index is of another generation than the one to build upon
+        older = s.image
+        write(f"{s.merged}/e")
+        time.sleep(0.05)
+        s.save()
+        s.generation += 1
+        s.check(Child(PROGRAM, s.request(image=older)))
+        # another directory has taken the place of the one that the index is of
+        os.rename(s.upper, s.upper + "-before")
+        os.mkdir(s.upper)
+        write(f"{s.upper}/d")
+        self.assertEqual(s.save().result["session_layers"], 1)
         # an index without a fallback that cannot be used
         os.unlink(s.index)
         s.generation += 1
