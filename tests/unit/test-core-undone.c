@@ -569,6 +569,25 @@ static void test_end_not_saved(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Proven, and it ran on: what was saved is a snapshot, and the session goes on. */
+static void test_witness_broken(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "rho");
+
+        assert_int_equal(fake_fail_next(f->p, FAKE_REST, 1, REFUSAL_FILES_CHANGED, "Its container was unpaused."), 0);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, REFUSAL_FILES_CHANGED);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen && !s->operation);
+        assert_int_equal(fake_calls(f->p, FAKE_REST), 1);
+        assert_int_equal(s->generation, 1);
+        assert_int_equal(session_newest_generation(s), 1);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -593,6 +612,7 @@ int main(void) {
                 T(test_crash_anywhere),
                 T(test_restart_while_starting),
                 T(test_thaw_goes_first),
+                T(test_witness_broken),
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
         };
