@@ -34,6 +34,7 @@ static void test_snapshot(void **state) {
 }
 
 static void test_exited(void **state) {
+        static const char *const times[] = { "\"started_at\":\"", "\"finished_at\":\"" };
         Fixture *f = *state;
 
         assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), -EBADRQC);
@@ -47,6 +48,15 @@ static void test_exited(void **state) {
         assert_int_equal(f->frozen_usec, 0);
         assert_int_equal(count_requests(f, "\"frozen_realtime_usec\":1767323100500000"), 1);
         assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        /* Of another run either time tells. */
+        for (size_t i = 0; i < ELEMENTSOF(times); i++) {
+                _cleanup_free_ char *other = strdup(f->witness);
+                char *year = strstr(other, times[i]);
+                assert_non_null(year);
+                year[strlen(times[i])] = '1';
+                assert_int_equal(CALL(f, agent_check_witness(f->a, ID, other, on_done, f, NULL)), -EBADRQC);
+                assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        }
         assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
         assert_int_equal(MODEL(f, m->n_kill), 0);
         MODEL(f, m->running = true);
