@@ -547,6 +547,8 @@ static void test_record_not_saved(void **state) {
         assert_int_equal(j->state, JOB_FAILED);
         assert_int_equal(j->error->code, REFUSAL_STORE_FAILED);
         WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen);
+        /* Nor is anything left of that generation. */
+        WAIT_FOR(f, !s->snapshots);
         assert_int_equal(fake_calls(f->p, FAKE_REST), 0);
         assert_int_equal(fake_losses(f->p), 0);
 }
