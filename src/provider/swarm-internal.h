@@ -30,6 +30,7 @@ typedef struct SwarmSession {
         Swarm *swarm;
         char *session;                  /* key */
         char *service, *name;           /* service id (key, too) and name */
+        bool named;                     /* its record names it */
         char *image, *record;
         uint64_t generation;
         uint64_t version;               /* of the service: what is older says nothing any more */

@@ -341,13 +341,7 @@ static void on_listed_services(const EngineAnswer *a, void *userdata) {
 
                 if (swarm_service_parse(o, &service) < 0 || !service.session)
                         continue;
-                ss = swarm_session_find(s, service.session);
-                if (ss && ss->list_serial == s->list_serial) {
-                        log_warning("Services %s and %s of the Swarm both say that they are session %s; the second is left alone. "
-                                    "Remove its label " PROVIDER_LABEL_SESSION ".", ss->service, service.id, service.session);
-                        continue;
-                }
-                if (swarm_session_update(s, &service, &ss) >= 0)
+                if (swarm_session_update(s, &service, &ss) >= 0 && ss)
                         ss->list_serial = s->list_serial;
         }
         list_page(s);

@@ -60,6 +60,7 @@ TaskState swarm_task_meaning(const SwarmTask *t, bool node_down);
 typedef struct SwarmService {
         const char *id, *name, *session, *image, *record;
         uint64_t version, generation, replicas;
+        bool named;                     /* as its record says: of several with the labels of one session only one can be */
         json_t *spec;
 } SwarmService;
 int swarm_service_parse(const json_t *o, SwarmService *ret);

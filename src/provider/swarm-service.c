@@ -358,6 +358,8 @@ void swarm_change_service(SwarmCall *c) {
 static void on_located(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
         SwarmService service;
+        const json_t *o;
+        size_t i;
         int r = 0;
 
         c->engine = NULL;
@@ -365,10 +367,14 @@ static void on_located(const EngineAnswer *a, void *userdata) {
                 swarm_call_fail(c, a, "look for the service of the session");
                 return;
         }
-        if (swarm_service_parse(json_array_get(a->json, 0), &service) >= 0) {
+        json_array_foreach(a->json, i, o) {
+                if (swarm_service_parse(o, &service) < 0 || (c->service && !service.named))
+                        continue;
                 r = free_and_strdup(&c->service, service.id);
                 if (r >= 0)
                         r = free_and_strdup(&c->name, service.name);
+                if (r < 0)
+                        break;
         }
         if (r < 0)
                 swarm_call_finish(c, r, NULL);

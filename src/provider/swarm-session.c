@@ -132,6 +132,12 @@ static void set_replicas(SwarmSession *ss, uint64_t replicas) {
         SET(ss, wanted, replicas > 0);
 }
 
+/* Labels are copied with a service, and what another one holds are not the session's files. */
+static void warn_of_another(const SwarmSession *ss, const char *service) {
+        log_warning("Service %s of the Swarm says that it is session %s, which another one is; it is left alone. "
+                    "Remove its label: docker service update --label-rm " PROVIDER_LABEL_SESSION " %s", service, ss->session, service);
+}
+
 int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret) {
         SwarmSession *ss = service->session ? swarm_session_find(s, service->session) : NULL;
         bool was_wanted = ss && ss->wanted;
@@ -142,16 +148,23 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
                 return 0;
         if (!ss)
                 r = session_new(s, service, &ss);
-        else if (!streq(ss->service, service->id))
-                r = session_rekey(ss, service->id);
-        else
+        else if (streq(ss->service, service->id))
                 r = 0;
+        else if (!service->named) {
+                warn_of_another(ss, service->id);
+                return 0;
+        } else {
+                if (!ss->named)
+                        warn_of_another(ss, ss->service);
+                r = session_rekey(ss, service->id);
+        }
         if (r < 0)
                 return r;
         *ret = ss;
         if (service->version < ss->version)
                 return 0;
         ss->version = service->version;
+        ss->named = service->named;
         set_string(ss, &ss->name, service->name);
         set_string(ss, &ss->image, service->image);
         set_string(ss, &ss->record, service->record);

@@ -203,6 +203,44 @@ static void test_ended(void **state) {
         http_free(http);
 }
 
+/* A service with the labels of a session's is not the session, whichever of them is seen first. */
+static void test_two_services(void **state) {
+        static const struct {
+                const char *id, *name, *record;
+        } own = { "s1", "web", "{\\\"name\\\":\\\"web\\\"}" }, others[] = {
+                { "s2", "copy", "{\\\"name\\\":\\\"web\\\"}" }, { "s2", "bare", "" }, { "s2", "odd", "[" },
+        };
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        Http *http;
+
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(http_new(event, &http), 0);
+        for (size_t i = 0; i < 2 * ELEMENTSOF(others); i++) {
+                Provider *p;
+
+                assert_int_equal(swarm_provider_new(event, http, &(const SwarmConfig) {
+                        .engine_socket = "/nonexistent", .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "auto",
+                }, &p), 0);
+                for (size_t k = 0; k < 3; k++) {
+                        const typeof(own) *from = (k + i) % 2 ? &others[i / 2] : &own;
+                        _cleanup_free_ char *text = strformat("{\"ID\":\"%s\",\"Version\":{\"Index\":1},\"Spec\":{\"Name\":\"%s\",\"Labels\":"
+                                                              "{\"swarm.session\":\"abc\",\"swarm.record\":\"%s\"}}}", from->id, from->name, from->record);
+                        _cleanup_json_ json_t *o = json(text);
+                        SwarmService service;
+                        SwarmSession *ss;
+
+                        assert_int_equal(swarm_service_parse(o, &service), 0);
+                        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+                        if (k > 0)
+                                assert_string_equal(swarm_session_find(swarm_of(p), "abc")->service, "s1");
+                }
+                assert_non_null(swarm_session_find_service(swarm_of(p), "s1"));
+                assert_null(swarm_session_find_service(swarm_of(p), "s2"));
+                provider_free(p);
+        }
+        http_free(http);
+}
+
 static const ProviderSpec spec = {
         .session = "abc",
         .name = "web",
@@ -328,6 +366,7 @@ static void test_conflicts(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
+                cmocka_unit_test(test_two_services),
                 cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
