@@ -226,6 +226,18 @@ static int status_exit_code(const char *status) {
         return n >= 0 && n <= INT_MAX ? (int) n : 0;
 }
 
+static bool has_name(const json_t *container, const char *name) {
+        const json_t *v;
+        size_t i;
+
+        json_array_foreach(json_at(container, "Names"), i, v) {
+                const char *s = json_string_value(v);
+                if (s && name && streq_ptr(startswith(s, "/"), name))
+                        return true;
+        }
+        return false;
+}
+
 int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
         const char *state = json_string_at(o, "State");
 
@@ -238,6 +250,7 @@ int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
                 .frozen = streq_ptr(state, "paused"),
                 .ended = STR_IN_SET(state, "exited", "dead"),
                 .exit_code = status_exit_code(json_string_at(o, "Status")),
+                .of_task = has_name(o, json_string_at(o, "Labels", "com.docker.swarm.task.name")),
         };
         return 0;
 }

@@ -73,6 +73,7 @@ typedef struct SwarmContainer {
         const char *id, *session, *health;      /* health as in ProviderObservation */
         bool frozen, ended;
         int exit_code;                          /* ended */
+        bool of_task;                           /* made by Swarm; its labels are also those of an image that was committed from it */
 } SwarmContainer;
 int swarm_container_parse(const json_t *o, SwarmContainer *ret);
 

@@ -466,10 +466,10 @@ static void on_container_removed(const EngineAnswer *a, void *userdata) {
 }
 
 static void remove_left_behind(SwarmCall *c, const char *id) {
-        _cleanup_free_ char *path = id ? strformat("/containers/%s?force=1&v=1", id) : NULL;
+        _cleanup_free_ char *path = strformat("/containers/%s?force=1&v=1", id);
 
         if (!path) {
-                swarm_call_finish(c, id ? -ENOMEM : -EBADMSG, NULL);
+                swarm_call_finish(c, -ENOMEM, NULL);
                 return;
         }
         log_info("Container %.12s of session %s was left behind; it is removed.", id, swarm_call_subject(c));
@@ -481,16 +481,23 @@ static void remove_left_behind(SwarmCall *c, const char *id) {
  * removed here. Other nodes' containers are not seen. */
 static void on_removal_containers(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
+        SwarmContainer container;
+        const char *left = NULL;
+        const json_t *o;
+        size_t i;
 
         c->engine = NULL;
+        json_array_foreach(a->json, i, o)
+                if (swarm_container_parse(o, &container) >= 0 && container.of_task)
+                        left = container.id;
         if (c->containers_usec == 0)
                 c->containers_usec = swarm_now();
         if (a->outcome != ENGINE_OK)
                 swarm_call_fail(c, a, "list the containers of the session");
-        else if (json_array_size(a->json) == 0)
+        else if (!left)
                 swarm_call_finish(c, 0, NULL);
         else if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())
-                remove_left_behind(c, json_string_at(json_array_get(a->json, 0), "Id"));
+                remove_left_behind(c, left);
         else
                 removal_goes_on(c, step_await_containers);
 }

@@ -547,6 +547,20 @@ def service_updated_by_somebody_else(w):
     w.works()
 
 
+def copy_of_somebody_else(w):
+    """A container of an image that was committed from the session has its labels, and outlives it."""
+    w.session()
+    w.docker("commit", w.container(w.name)["Id"], "copy")
+    copy = w.docker("run", "-d", "--entrypoint", "/bin/sleep", "copy", "1000")
+    try:
+        w.forget_files(w.name)
+        w.bus.do("Destroy", w.name)
+        assert w.engine.get(f"/containers/{copy}/json")["State"]["Running"], "the copy does not run any more"
+    finally:
+        w.docker("rm", "-f", copy)
+        w.docker("rmi", "copy")
+
+
 def paused_by_somebody_else(w):
     """Left alone: by a hibernation, by a restart of the service, by its thaw."""
     w.session()
@@ -621,6 +635,7 @@ CASES = (
     ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),
     ("session: its service is updated by somebody else", service_updated_by_somebody_else),
+    ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
 )

@@ -107,6 +107,8 @@ static void test_others(void **state) {
                              "{\"NanoCPUs\":2000000000,\"MemoryBytes\":5}},\"Status\":{\"State\":\"down\",\"Addr\":\"10.99.0.1\"}}"),
                 *container = json("{\"Id\":\"c1\",\"State\":\"paused\",\"Status\":\"Up 3 minutes (unhealthy) (Paused)\",\"Labels\":{\"swarm.session\":\"abc\"}}"),
                 *exited = json("{\"Id\":\"c1\",\"State\":\"exited\",\"Status\":\"Exited (143) 2 seconds ago\"}"),
+                *of_task = json("{\"Id\":\"c1\",\"Names\":[\"/web.1.t1\"],\"Labels\":{\"com.docker.swarm.task.name\":\"web.1.t1\"}}"),
+                *of_commit = json("{\"Id\":\"c2\",\"Names\":[\"/mine\"],\"Labels\":{\"com.docker.swarm.task.name\":\"web.1.t1\"}}"),
                 *event = json("{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"c1\",\"Attributes\":{\"com.docker.swarm.service.id\":\"s1\",\"swarm.session\":\"abc\"}}}"),
                 *other = json("{\"Type\":\"volume\",\"Action\":\"create\",\"Actor\":{\"ID\":\"v\"}}");
         SwarmService s;
@@ -130,6 +132,11 @@ static void test_others(void **state) {
         assert_int_equal(swarm_container_parse(exited, &c), 0);
         assert_true(c.ended);
         assert_int_equal(c.exit_code, 143);
+        assert_false(c.of_task);
+        assert_int_equal(swarm_container_parse(of_task, &c), 0);
+        assert_true(c.of_task);
+        assert_int_equal(swarm_container_parse(of_commit, &c), 0);
+        assert_false(c.of_task);
         assert_int_equal(swarm_event_parse(event, &e), 0);
         assert_int_equal(e.type, SWARM_EVENT_CONTAINER);
         assert_string_equal(e.session, "abc");
