@@ -35,6 +35,7 @@ struct AgentCapture {
         AgentThawWait *thaw;
         bool frozen;                    /* by this capture, and to be thawed when it goes */
         usec_t frozen_at_usec;          /* CLOCK_BOOTTIME, just before the request */
+        usec_t frozen_since_usec;       /* the same, CLOCK_REALTIME */
         usec_t frozen_usec;             /* how long */
         uint64_t cpu_nsec;              /* of the container, at the freeze */
         char *witness;
@@ -375,7 +376,7 @@ static int take_frozen_witness(AgentCapture *c, Refusal **reterr_refusal) {
                               "The cpu time of session %s cannot be read (process %i of container %.*s: %s), so there would be no "
                               "telling whether it ran again. Its control group must be visible to the agent.",
                               c->session, c->facts.pid, CONTAINER_SHORT, c->container, strerror(-r));
-        c->witness = witness_frozen(c->facts.id, c->facts.started_at, c->cpu_nsec);
+        c->witness = witness_frozen(c->facts.id, c->facts.started_at, c->cpu_nsec, c->frozen_since_usec);
         return c->witness ? 0 : -ENOMEM;
 }
 
@@ -407,6 +408,7 @@ static void capture_freeze(AgentCapture *c) {
         int r;
 
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
+        c->frozen_since_usec = agent_now(CLOCK_REALTIME);
         r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
         if (r < 0) {
                 log_warning_errno(r, "Container %.*s cannot be noted as frozen: %m", CONTAINER_SHORT, c->container);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The end of a container whose files are proven:
- *   inspect: the witness holds → ask for the Engine's events from just before that → SIGKILL → two things, in any order:
+ *   inspect: the witness holds → ask for the Engine's events from just before the freeze → SIGKILL → two things, in any order:
  *   that it is dead, from its main process or by inspections, and what happened to it first, from the events → note, done
  * Between the inspection and our signal somebody else may have thawed or ended it, so only the events show that no code of
- * it ran: the first of them must be that signal. */
+ * it ran: the first of them must be that signal. They also show what docker cp has written, which works on frozen ones. */
 
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
@@ -17,7 +17,7 @@
 typedef enum Evidence {
         EVIDENCE_NONE,
         EVIDENCE_KILLED,                /* our SIGKILL, which no code of it outlives */
-        EVIDENCE_BROKEN,                /* it ran, or ended in another way */
+        EVIDENCE_BROKEN,                /* it ran, or ended in another way, or files were copied into it */
 } Evidence;
 
 typedef struct Kill {
@@ -73,7 +73,7 @@ static void decide(Kill *k) {
                 crash_point(CRASH_CAPTURE_KILLED);
                 r = 0;
         } else if (k->dead_for_engine && !k->events)
-                r = witness_refuse_changed(k->call.container, "did not stay frozen until our kill", &refusal);
+                r = witness_refuse_changed(k->call.container, "did not stay as it was until our kill", &refusal);
         else
                 return;
         verb_finish(&k->call, r, refusal);
@@ -86,7 +86,7 @@ static void on_event(json_t *event, void *userdata) {
         Kill *k = userdata;
         const char *action = json_string_at(event, "Action"), *signal = json_string_at(event, "Actor", "Attributes", "signal");
 
-        if (k->evidence != EVIDENCE_NONE || !STR_IN_SET(action, "kill", "unpause", "die", "start"))
+        if (k->evidence != EVIDENCE_NONE || !STR_IN_SET(action, "kill", "unpause", "die", "start", "extract-to-dir"))
                 return;
         k->evidence = streq(action, "kill") && streq_ptr(signal, "9") ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
         decide(k);
@@ -102,7 +102,11 @@ static void on_events_end(const EngineAnswer *answer, void *userdata) {
 /* GET /events, from the witness until then (CLOCK_REALTIME). */
 static int ask_events(Kill *k, usec_t until_usec) {
         _cleanup_free_ char *filters = engine_filters("type", "container", "container", k->call.container, NULL), *path = NULL;
-        usec_t since = k->checked_usec;
+        usec_t since = k->checked_usec, frozen = witness_since(k->call.witness);
+
+        /* The clock may have been set back. */
+        if (frozen > 0)
+                since = MIN(since, frozen);
 
         k->events = engine_call_cancel(k->events);
         path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",

@@ -140,8 +140,15 @@ static char *dump(json_t *json) {
         return json ? json_dumps(json, JSON_COMPACT) : NULL;
 }
 
-char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec) {
-        return dump(json_pack("{s:s, s:s, s:I}", "container", container, "started_at", started_at, "cpu_nsec", (json_int_t) cpu_nsec));
+char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec) {
+        return dump(json_pack("{s:s, s:s, s:I, s:I}", "container", container, "started_at", started_at,
+                              "cpu_nsec", (json_int_t) cpu_nsec, "since_usec", (json_int_t) since_usec));
+}
+
+usec_t witness_since(const char *witness) {
+        _cleanup_json_ json_t *json = strlen(witness) <= WITNESS_MAX ? json_loads(witness, 0, NULL) : NULL;
+
+        return json_u64(json_at(json, "since_usec"));
 }
 
 char *witness_exited(const char *container, const char *started_at, const char *finished_at) {

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import crash_cases
 import tap
@@ -599,6 +600,25 @@ def thawed_by_somebody_else(w):
     w.works()
 
 
+def copied_into_by_somebody_else(w):
+    """docker cp writes into a frozen container, too: what it wrote is in the next generation."""
+    w.session()
+    fault, job = w.held()
+    with tempfile.NamedTemporaryFile() as f:
+        f.write(b"copied")
+        f.flush()
+        w.docker("cp", f.name, f"{w.container(w.name)['Id']}:/home/user/copied")
+    fault.release()
+    end = w.bus.wait_job(job)
+    assert end["State"] == "failed", end
+    w.proxy.clear()
+    crash_cases.settle(w)
+    w.expect.files[w.id_of(w.name)]["/home/user/copied"] = b"copied"
+    w.bus.do("Start", w.name)
+    w.runs()
+    w.works()
+
+
 CASES = (
     ("registry: nobody answers", registry_down),
     ("registry: 500 to everything", lambda w: registry_fault(w, "500", action="status 500")),
@@ -638,6 +658,7 @@ CASES = (
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
+    ("session: copied into by somebody else", copied_into_by_somebody_else),
 )
 
 

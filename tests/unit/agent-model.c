@@ -142,6 +142,8 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
         }
         if (m->foreign_unpause)
                 strcat(m->events, "{\"Action\":\"unpause\"}\n");
+        if (m->foreign_copy)
+                strcat(m->events, "{\"Action\":\"extract-to-dir\"}\n");
         if (m->foreign_stop) {
                 (void) kill(f->child, SIGKILL);
                 m->running = m->paused = false;

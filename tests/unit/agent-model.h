@@ -30,7 +30,7 @@ typedef struct Model {
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
         int kill_fd;                    /* on which that answer is waited for */
-        bool foreign_stop, foreign_unpause, crash; /* what comes before the kill: somebody else, or the end of the Engine */
+        bool foreign_stop, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */
         char events[512];               /* since the last pause */
         char last[128];
 } Model;

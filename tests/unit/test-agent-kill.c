@@ -96,6 +96,16 @@ static void test_unpaused_before_kill(void **state) {
         kill_is_refused(f);
 }
 
+static void test_copied_into_before_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_true(witness_since(f->witness) > 0);
+        MODEL(f, m->foreign_copy = true);
+        kill_is_refused(f);
+}
+
 static void test_engine_crash_at_kill(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -163,6 +173,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_kill_is_seen_early, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
