@@ -128,6 +128,14 @@ static void step_terminate(Operation *o) {
                 operation_fail_with(o, r, NULL);
 }
 
+/* Somebody may have started its container once more, beside its task. Who asks for an end of it shall have that. */
+static void step_terminate_again(Operation *o) {
+        if (o->job->type == JOB_SAVE_EXITED)
+                operation_next(o);
+        else
+                step_terminate(o);
+}
+
 static void step_terminated(Operation *o) {
         crash_point(CRASH_STOP_EXITED);
         o->from_state = SESSION_EXITED;
@@ -339,7 +347,7 @@ static void step_log_saved(Operation *o) {
 
 const operation_step operation_steps_hibernate[] = { step_intend_hibernate, step_capture_hold, STEPS_REST, NULL };
 const operation_step operation_steps_stop[] = { step_intend_stop, step_terminate, step_terminated, step_capture_exited, STEPS_REST, NULL };
-const operation_step operation_steps_save_exited[] = { step_intend_save_exited, step_capture_exited, STEPS_REST, NULL };
+const operation_step operation_steps_save_exited[] = { step_intend_save_exited, step_terminate_again, step_capture_exited, STEPS_REST, NULL };
 const operation_step operation_steps_snapshot[] = { step_intend_snapshot, step_capture_thaw, step_save_proven, step_save_kept, step_log_saved, NULL };
 /* After a crash between the record and the end. */
 const operation_step operation_steps_finish_rest[] = { step_rest, step_save_rested, step_log_saved, NULL };

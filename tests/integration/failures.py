@@ -447,6 +447,20 @@ def killed_for_its_memory(w):
     w.bus.do("Destroy", "greedy")
 
 
+def restarted_by_somebody_else(w):
+    """Its task has ended with the first run of it; what the second one writes is saved as well."""
+    w.session()
+    container = w.container(w.name)["Id"]
+    w.docker("restart", "-t", "0", container)
+    wait_for(lambda: w.bus.state(w.name) == "exited" and not w.bus.jobs(ended=False), lambda: f"it to be noticed; the session is {w.bus.state(w.name)}", 60)
+    w.write(w.name)
+    w.bus.do("Stop", w.name)
+    w.check()
+    w.bus.do("Start", w.name)
+    w.runs()
+    w.works()
+
+
 def container_removed(w):
     """The files since the last generation are gone, and that is said."""
     w.session()
@@ -651,6 +665,7 @@ CASES = (
     ("session: killed for its memory", killed_for_its_memory),
     ("session: its container is removed", container_removed),
     ("session: its clone outlives it", clone_outlives_its_source),
+    ("session: its container is restarted by somebody else", restarted_by_somebody_else),
     ("session: its service is removed", service_removed),
     ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),
