@@ -6,6 +6,7 @@
  * first, then the name is written, then the new index comes. */
 
 #include "basic/log.h"
+#include "oci/reference.h"
 #include "provider/agent-internal.h"
 
 #define IMAGE_FILE_MAX (4 * KIB)
@@ -21,6 +22,13 @@ void agent_index_done(AgentIndex *i) {
         *i = (AgentIndex) {};
 }
 
+/* A disk may give back anything. */
+static bool image_is_valid(const char *image) {
+        _cleanup_image_reference_ ImageReference reference = {};
+
+        return image_reference_parse(image, &reference, NULL) >= 0 && reference.digest;
+}
+
 int agent_index_find(Agent *a, const char *container, AgentIndex *ret) {
         _cleanup_free_ char *image_path = index_path(a, container, "image"), *image = NULL;
         AgentIndex i = { .path = index_path(a, container, "index"), .new_path = index_path(a, container, "new") };
@@ -29,7 +37,7 @@ int agent_index_find(Agent *a, const char *container, AgentIndex *ret) {
                 agent_index_done(&i);
                 return -ENOMEM;
         }
-        if (access(i.path, R_OK) >= 0 && read_file(image_path, IMAGE_FILE_MAX, &image) >= 0 && *image)
+        if (access(i.path, R_OK) >= 0 && read_file(image_path, IMAGE_FILE_MAX, &image) >= 0 && image_is_valid(image))
                 i.image = TAKE_PTR(image);
         else {
                 free(i.path);

@@ -27,6 +27,10 @@ static void test_snapshot(void **state) {
         assert_int_equal(count_requests(f, "\"image\":\"" SAVED "\""), 1);
         assert_int_equal(count_requests(f, "\"fallback_image\":\"" BASE "\""), 1);
         assert_int_equal(count_requests(f, "/index/" ID ".index\""), 1);
+        /* Without a name that can be one the index is worth nothing. */
+        assert_int_equal(write_file_atomic(f->a->index_dir, ID ".image", SAVED "\n"), 0);
+        assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
+        assert_int_equal(count_requests(f, "\"image\":\"" SAVED "\""), 1);
         agent_forget(f->a, ID);
         assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
         assert_int_equal(count_requests(f, "\"image\":\"" SAVED "\""), 1);
