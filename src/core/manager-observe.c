@@ -364,6 +364,41 @@ static Session *rebuild(ProviderEntry *e, const ProviderObservation *o) {
         return s;
 }
 
+static bool has_image(const Session *s, const char *image) {
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (streq_ptr(i->record.image, image))
+                        return true;
+        return streq_ptr(s->base_image, image);
+}
+
+/* A number that the store has not burned yet: the store is older than the cluster, as one from a backup is. What was saved
+ * since is taken up, so that no older generation takes its place and no number is used twice. */
+static void take_newer(Session *s, const ProviderObservation *o) {
+        _cleanup_(session_freep) Session *newer = NULL;
+        Snapshot *snapshot;
+        int r;
+
+        if (!o->exists || !o->record || !o->image || o->generation < s->next_generation)
+                return;
+        r = session_from_label(s->manager, s->id, o->record, o->image, 0, &newer);
+        /* A label that somebody has changed: the record burned no such number, or the image is no generation of its own. */
+        if (r >= 0 && (o->generation >= newer->next_generation || has_image(s, o->image)))
+                r = -EBADMSG;
+        if (r >= 0)
+                r = session_add_snapshot_of_label(s, o->generation, o->image);
+        if (r < 0) {
+                log_warning_errno(r, "Session %s: its record in the cluster is newer than the store, but cannot be taken up: %m", s->name);
+                return;
+        }
+        snapshot = session_find_snapshot(s, o->generation);
+        snapshot_mark_dirty(s, snapshot);
+        s->next_generation = newer->next_generation;
+        session_set_generation(s, o->generation);
+        session_mark_dirty(s);
+        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
+                  "Session %s: the store is older than its record in the cluster; generation %" PRIu64 " was taken up from there.", s->name, o->generation);
+}
+
 static void on_session(Provider *p, const ProviderObservation *o, void *userdata) {
         ProviderEntry *e = userdata;
         Session *s = manager_find_session(e->manager, o->session);
@@ -373,6 +408,8 @@ static void on_session(Provider *p, const ProviderObservation *o, void *userdata
         if (!s || s->provider != p)
                 return;
         take_observation(s, o, e);
+        if (!s->operation)
+                take_newer(s, o);
         if (s->operation)
                 operation_observed(s->operation);
         else

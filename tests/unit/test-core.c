@@ -3,6 +3,7 @@
 /* Sessions through their whole life. */
 
 #include "core-fixture.h"
+#include "core/session-record.h"
 
 static void test_story(void **state) {
         Fixture *f = *state;
@@ -368,6 +369,51 @@ static void test_rebuild(void **state) {
         assert_int_equal(value_of(f, s), 21);
 }
 
+/* A store from a backup: what was saved after it is not lost, and its numbers are not used once more. */
+static void test_older_store(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "xi");
+        _cleanup_free_ char *keep = strformat("mkdir %s/old && cp %s* %s/old", f->dir, f->store, f->dir),
+                            *put_back = strformat("rm -f %s* && cp %s/old/* %s", f->store, f->dir, f->dir);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        manager_free(f->m);
+        assert_int_equal(system(keep), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "xi");
+        for (uint64_t i = 2; i <= 3; i++) {
+                run_job(f, s, JOB_START, NULL);
+                assert_int_equal(fake_write(f->p, s->id, i), 0);
+                run_job(f, s, JOB_HIBERNATE, NULL);
+        }
+        assert_int_equal(s->generation, 3);
+        manager_free(f->m);
+        assert_int_equal(system(put_back), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "xi");
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 3);
+        assert_non_null(session_find_snapshot(s, 1));
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 4);
+        /* A label alone that somebody has changed is not believed. */
+        ProviderObserver observer;
+        _cleanup_free_ char *label = NULL;
+        assert_int_equal(session_to_label(s, &label), 0);
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        ProviderObservation o = { .session = s->id, .exists = true, .image = s->base_image, .record = label };
+        for (uint64_t i = 5; i < 8; i++) {
+                o.generation = i == 7 ? UINT64_MAX : i;
+                observer.on_session(f->p, &o, observer.userdata);
+                assert_int_equal(s->generation, 4);
+                assert_int_equal(s->next_generation, 5);
+        }
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -386,6 +432,7 @@ int main(void) {
                 T(test_generations_max),
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
+                T(test_older_store),
         };
         log_open("test-core");
         return cmocka_run_group_tests(tests, NULL, NULL);
