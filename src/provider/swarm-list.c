@@ -392,6 +392,11 @@ static void on_listed_nodes(const EngineAnswer *a, void *userdata) {
 }
 
 void swarm_list(Swarm *s) {
+        SwarmSession *ss, *tmp;
+
+        /* A Swarm that was put back from a backup counts on from where it was then. */
+        HASH_ITER(hh, s->sessions, ss, tmp)
+                ss->version = 0;
         s->phase = SWARM_LISTING;
         (void) list_request(s, "/nodes", on_listed_nodes);
 }

@@ -206,6 +206,16 @@ static void test_ended(void **state) {
         swarm_session_set_task(ss, &t);
         SHOWS(TASK_RUNNING, 0);
 #undef SHOWS
+        /* What is older says nothing, but for a Swarm that is seen anew. */
+        SwarmService newer = service, older = service;
+        newer.version = 1000;
+        older.generation = 7;
+        assert_int_equal(swarm_session_update(swarm_of(p), &newer, &ss), 0);
+        assert_int_equal(swarm_session_update(swarm_of(p), &older, &ss), 0);
+        assert_int_equal(ss->generation, 0);
+        swarm_list(swarm_of(p));
+        assert_int_equal(swarm_session_update(swarm_of(p), &older, &ss), 0);
+        assert_int_equal(ss->generation, 7);
         provider_free(p);
         http_free(http);
 }
