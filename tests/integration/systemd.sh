@@ -141,7 +141,7 @@ ok "a service that hangs is killed by the watchdog and comes back" '
         p=$('"$PID"')
         kill -STOP $p
         until-true 90 "q=\$('"$PID"'); test \$q != 0 && test \$q != $p && test \$(systemctl is-active swarm-orchestratord) = active"
-        swarmctl list --no-legend | grep running
+        until-true 30 "swarmctl list --no-legend | grep running"
         journalctl -u swarm-orchestratord | grep "Watchdog timeout"'
 
 ok "a stop of Docker hibernates the running sessions, however slowly they end, and its start restores them" '
