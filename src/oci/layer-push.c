@@ -145,7 +145,7 @@ static int check_layer_count(Push *p, Refusal **reterr_refusal) {
                 return -ESTALE;
         return refuse(reterr_refusal, REFUSAL_IMAGE_REFUSED,
                       "The session %s cannot be saved: its image would have %zu layers, %zu of them of the session, where at most %u and %u are allowed. "
-                      "Copy its files into a new session.", p->request->session, all, session, MANIFEST_LAYERS_MAX, max);
+                      "Copy its files into a new session; a clone would have the same layers.", p->request->session, all, session, MANIFEST_LAYERS_MAX, max);
 }
 
 static int open_parent(Push *p, bool by_index, Refusal **reterr_refusal) {
