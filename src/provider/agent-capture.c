@@ -422,7 +422,7 @@ static void capture_freeze(AgentCapture *c) {
 /* ---- the beginning */
 
 static int begin_exited(AgentCapture *c) {
-        c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at) : NULL;
+        c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at, agent_now(CLOCK_REALTIME)) : NULL;
         return c->witness ? capture_spawn(c) : -ENOMEM;
 }
 

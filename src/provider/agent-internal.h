@@ -127,10 +127,10 @@ int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 int cgroup_path_parse(const char *cgroup, const char *controller, char **ret);
 int cgroup_mount_parse(const char *mountinfo, const char *controller, char **ret_mount, char **ret_root);
 
-/* `since_usec`: just before the freeze, CLOCK_REALTIME. */
+/* `since_usec`: just before the freeze, or before the first byte of one that has ended is read; CLOCK_REALTIME. */
 char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec);
 usec_t witness_since(const char *witness);      /* 0: not known */
-char *witness_exited(const char *container, const char *started_at, const char *finished_at);
+char *witness_exited(const char *container, const char *started_at, const char *finished_at, usec_t since_usec);
 /* A note says that this run of it was killed by us while it was frozen: no code of it ran between the freeze and its end.
  * The Engine may take a moment longer to see that it does not run any more. */
 bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *facts);

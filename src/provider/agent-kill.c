@@ -4,7 +4,8 @@
  *   inspect: the witness holds → ask for the Engine's events from just before the freeze → SIGKILL → two things, in any order:
  *   that it is dead, from its main process or by inspections, and what happened to it first, from the events → note, done
  * Between the inspection and our signal somebody else may have thawed or ended it, so only the events show that no code of
- * it ran: the first of them must be that signal. They also show what docker cp has written, which works on frozen ones. */
+ * it ran: the first of them must be that signal. They also show what docker cp has written, which works on frozen ones.
+ * One that had ended before its files were saved gets no signal; its events must show no new start and no docker cp. */
 
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
@@ -31,6 +32,7 @@ typedef struct Kill {
         EngineCall *events;             /* what the Engine does to the container meanwhile */
         Evidence evidence;
         bool dead, dead_for_engine;     /* for the kernel; for the Engine too */
+        bool found_dead;                /* it had ended before its files were saved: no signal is to be sent */
 } Kill;
 
 static void kill_done(VerbCall *call) {
@@ -62,9 +64,11 @@ static int note_ended(Kill *k) {
  * taken down network and mounts, ten times as long after; nobody has to wait for that. */
 static void decide(Kill *k) {
         _cleanup_refusal_ Refusal *refusal = NULL;
+        bool saved = k->found_dead ? k->evidence == EVIDENCE_NONE && !k->events
+                                   : k->evidence == EVIDENCE_KILLED && (k->dead || k->dead_for_engine);
         int r = 0;
 
-        if (k->evidence == EVIDENCE_KILLED && (k->dead || k->dead_for_engine)) {
+        if (saved) {
                 r = note_ended(k);
                 if (r < 0 && !k->dead_for_engine) {
                         k->dead = false;        /* then only the Engine's word will do */
@@ -81,12 +85,13 @@ static void decide(Kill *k) {
 
 /* ---- what happened first */
 
-/* A kill of a paused container thaws it without an event. */
+/* A kill of a paused container thaws it without an event. Of one that has ended its own end may still come. */
 static void on_event(json_t *event, void *userdata) {
         Kill *k = userdata;
         const char *action = json_string_at(event, "Action"), *signal = json_string_at(event, "Actor", "Attributes", "signal");
+        bool counts = STR_IN_SET(action, "start", "extract-to-dir") || (!k->found_dead && STR_IN_SET(action, "kill", "unpause", "die"));
 
-        if (k->evidence != EVIDENCE_NONE || !STR_IN_SET(action, "kill", "unpause", "die", "start", "extract-to-dir"))
+        if (k->evidence != EVIDENCE_NONE || !counts)
                 return;
         k->evidence = streq(action, "kill") && streq_ptr(signal, "9") ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
         decide(k);
@@ -96,7 +101,12 @@ static void on_events_end(const EngineAnswer *answer, void *userdata) {
         Kill *k = userdata;
 
         k->events = NULL;
-        decide(k);
+        if (k->found_dead && answer->outcome != ENGINE_OK) {
+                _cleanup_refusal_ Refusal *refusal = NULL;
+                int r = agent_refuse_answer(k->call.base.agent, k->call.container, "tell the events of", answer, &refusal);
+                verb_finish(&k->call, r, refusal);
+        } else
+                decide(k);
 }
 
 /* GET /events, from the witness until then (CLOCK_REALTIME). */
@@ -165,14 +175,14 @@ static int inspect_later(Kill *k, Refusal **reterr_refusal) {
 }
 
 /* It does not run. What it died of is known already, or the Engine is asked. */
-static int ended(Kill *k) {
+static int ended(Kill *k, bool noted) {
         int r;
 
-        if (!k->sent) {
-                /* The witness of an exited one, or killed by us in an earlier call. */
+        if (!k->sent && (noted || witness_since(k->call.witness) == 0)) {
                 (void) note_ended(k);
                 return 0;
         }
+        k->found_dead = !k->sent;
         k->dead_for_engine = true;
         if (k->evidence == EVIDENCE_NONE) {
                 r = ask_past_events(k);
@@ -242,7 +252,7 @@ static int kill_inspected(VerbCall *c, const ContainerFacts *facts, Refusal **re
         if (r < 0)
                 return r;
         if (!facts->running)
-                return ended(k);
+                return ended(k, noted);
         return dying || noted ? inspect_later(k, reterr_refusal) : send_signal(k, facts->pid);
 }
 

@@ -151,8 +151,9 @@ usec_t witness_since(const char *witness) {
         return json_u64(json_at(json, "since_usec"));
 }
 
-char *witness_exited(const char *container, const char *started_at, const char *finished_at) {
-        return dump(json_pack("{s:s, s:s, s:s}", "container", container, "started_at", started_at, "finished_at", finished_at));
+char *witness_exited(const char *container, const char *started_at, const char *finished_at, usec_t since_usec) {
+        return dump(json_pack("{s:s, s:s, s:s, s:I}", "container", container, "started_at", started_at, "finished_at", finished_at,
+                              "since_usec", (json_int_t) since_usec));
 }
 
 int witness_refuse_changed(const char *container, const char *how, Refusal **reterr_refusal) {

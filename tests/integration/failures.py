@@ -614,14 +614,15 @@ def thawed_by_somebody_else(w):
     w.works()
 
 
-def copied_into_by_somebody_else(w):
-    """docker cp writes into a frozen container, too: what it wrote is in the next generation."""
+def copied_into_by_somebody_else(w, verb):
+    """docker cp writes into a frozen container, and into an ended one: what it wrote is in the next generation."""
     w.session()
-    fault, job = w.held()
+    container = w.container(w.name)["Id"]
+    fault, job = w.held(verb)
     with tempfile.NamedTemporaryFile() as f:
         f.write(b"copied")
         f.flush()
-        w.docker("cp", f.name, f"{w.container(w.name)['Id']}:/home/user/copied")
+        w.docker("cp", f.name, f"{container}:/home/user/copied")
     fault.release()
     end = w.bus.wait_job(job)
     assert end["State"] == "failed", end
@@ -673,7 +674,8 @@ CASES = (
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
-    ("session: copied into by somebody else", copied_into_by_somebody_else),
+    ("session: copied into by somebody else", lambda w: copied_into_by_somebody_else(w, "Hibernate")),
+    ("session: copied into by somebody else when it has ended", lambda w: copied_into_by_somebody_else(w, "Stop")),
 )
 
 

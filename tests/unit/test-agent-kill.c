@@ -106,6 +106,21 @@ static void test_copied_into_before_kill(void **state) {
         kill_is_refused(f);
 }
 
+static void test_copied_into_after_its_end(void **state) {
+        Fixture *f = *state;
+
+        MODEL(f, m->running = false);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        MODEL(f, strcpy(m->events, "{\"Action\":\"die\"}\n{\"Action\":\"extract-to-dir\"}\n"));
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        /* Its own end may be told late. */
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        MODEL(f, strcpy(m->events, "{\"Action\":\"die\"}\n"));
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+}
+
 static void test_engine_crash_at_kill(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -174,6 +189,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_after_its_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
