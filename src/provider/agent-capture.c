@@ -25,7 +25,7 @@ struct AgentCapture {
         void *userdata;
 
         bool running;                   /* its turn has come */
-        const char *busy;               /* it never comes, since … */
+        bool busy;                      /* it never comes: another one saves the container */
         Timer *turn;                    /* the beginning */
         Timer *deadline;
 
@@ -59,7 +59,6 @@ static void capture_free(AgentCall *call) {
 
         agent_call_unlink(call);
         DL_DELETE(a->captures, c);
-        a->n_captures--;
         if (c->running)
                 a->n_captures_running--;
         /* The child first: it must not read on while the container runs. */
@@ -500,17 +499,13 @@ void agent_captures_next(Agent *a) {
         }
 }
 
-/* Told from the loop, so that nothing is called back from within the call. */
-static const char *find_busy(const AgentCapture *c) {
-        const Agent *a = c->base.agent;
+static bool is_captured(const AgentCapture *c) {
         const AgentCapture *other;
 
-        if (a->n_captures - a->n_captures_running > CAPTURES_QUEUED_MAX)
-                return "too many others wait to be saved on this node";
-        DL_FOREACH(a->captures, other)
+        DL_FOREACH(c->base.agent->captures, other)
                 if (other != c && streq(other->container, c->container))
-                        return "it is being saved already";
-        return NULL;
+                        return true;
+        return false;
 }
 
 static void on_turn(void *userdata) {
@@ -519,7 +514,7 @@ static void on_turn(void *userdata) {
         int r;
 
         if (c->busy) {
-                r = refuse(&refusal, REFUSAL_BUSY, "Session %s cannot be saved now: %s. Try again later.", c->session, c->busy);
+                r = refuse(&refusal, REFUSAL_BUSY, "Session %s cannot be saved now: it is being saved already. Try again later.", c->session);
                 capture_fail(c, r, refusal);
                 return;
         }
@@ -560,7 +555,6 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
         *c = (AgentCapture) { .on_progress = progress, .cb = cb, .userdata = userdata };
         agent_call_init(&c->base, a, capture_free);
         DL_APPEND(a->captures, c);
-        a->n_captures++;
         r = capture_copy(c, container, capture);
         if (r >= 0)
                 r = timer_new(a->event, on_turn, c, &c->turn);
@@ -574,7 +568,8 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
                 capture_free(&c->base);
                 return r;
         }
-        c->busy = find_busy(c);
+        /* Told from the loop, so that nothing is called back from within the call. */
+        c->busy = is_captured(c);
         agent_captures_next(a);
         if (ret)
                 *ret = &c->base.call;

@@ -24,8 +24,7 @@
 #define THAW_ALL_TIMEOUT_SEC 10                         /* each container, in agent_thaw_all() */
 
 /* How many at a time. */
-#define CAPTURES_MAX 2
-#define CAPTURES_QUEUED_MAX 256
+#define CAPTURES_MAX 2                  /* any number waits, one for each container: who stops Docker saves all there are */
 #define LAYER_JOBS_MAX 4
 #define LAYER_JOBS_QUEUED_MAX 256U
 #define IMAGES_KEPT_MAX 256
@@ -58,7 +57,7 @@ struct Agent {
         AgentFreeze *freezes;           /* pause requests in flight */
         AgentThaw *thaws;               /* by container */
         AgentCapture *captures;         /* running ones, then those that wait */
-        unsigned n_captures, n_captures_running;
+        unsigned n_captures_running;
 
         LayerJob *jobs;                 /* resolve and delete: running ones, then those that wait */
         unsigned n_jobs, n_jobs_running;

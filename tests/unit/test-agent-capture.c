@@ -327,6 +327,16 @@ static void test_queue(void **state) {
         assert_int_equal(begin_capture(f, "other3", CAPTURE_HOLD, "slow", NULL), 0);
         run_until(f, 3);
         assert_int_equal(f->n_waiting, 1);
+
+        /* However many they are: what is turned away when Docker is about to stop is lost. */
+        f->n_done = f->n_waiting = 0;
+        for (unsigned i = 0; i < 1000; i++) {
+                char name[16];
+                (void) snprintf(name, sizeof(name), "container%u", i);
+                assert_int_equal(begin_capture(f, name, CAPTURE_HOLD, "slow", NULL), 0);
+        }
+        run_until(f, 1000);
+        assert_int_equal(f->n_waiting, 998);
 }
 
 int main(void) {
