@@ -4,6 +4,7 @@
 kernel shows are one consistent whole. Every suite that has a daemon runs it after every test; by hand:
 
     checker.py --dir RIG
+    checker.py --host 10.99.0.1:5000        on a whole host of a rig, with its registry
 
 Each function returns sentences about what is wrong; none means that
 
@@ -399,20 +400,30 @@ def rig_checker(folder, registry_folder=True):
         env["SWARM_RIG_CGROUP"], env["SWARM_RIG_NETNS"], Bus(env["DBUS_SYSTEM_BUS_ADDRESS"]))
 
 
+def host_checker(registry):
+    """Of the host that this runs on, with the service as it is installed."""
+    return SwarmChecker("/var/lib/swarm-orchestrator", "/run/swarm-orchestrator", [Engine("/run/docker.sock")], Registry(registry),
+                        "docker", "/proc/self/ns/net", Bus())
+
+
 def main():
     p = argparse.ArgumentParser(description="Checks a rig, or the provider in memory, as it is now.")
     p.add_argument("--dir", metavar="RIG", help="folder of a rig")
     p.add_argument("--fake", nargs=2, metavar=("STATEDIR", "FILE"), help="state directory, and the file of SWARM_FAKE_STATE")
+    p.add_argument("--host", metavar="REGISTRY", help="this host, and its registry")
     p.add_argument("--unsettled", action="store_true", help="jobs may be at work")
+    p.add_argument("--seconds", type=float, default=0, help="how long it may take until all is well")
     a = p.parse_args()
-    if bool(a.dir) == bool(a.fake):
-        p.error("one of --dir and --fake")
-    checker = rig_checker(os.path.realpath(a.dir)) if a.dir else FakeChecker(*a.fake)
-    wrong = checker.problems(Expect(settled=not a.unsettled))
-    for w in wrong:
-        print(w)
-    print(f"{len(wrong)} found" if wrong else "all is well")
-    return 1 if wrong else 0
+    if sum(map(bool, (a.dir, a.host, a.fake))) != 1:
+        p.error("one of --dir, --host and --fake")
+    checker = rig_checker(os.path.realpath(a.dir)) if a.dir else host_checker(a.host) if a.host else FakeChecker(*a.fake)
+    try:
+        check(checker, Expect(settled=not a.unsettled), a.seconds)
+    except AssertionError as e:
+        print(e)
+        return 1
+    print("all is well")
+    return 0
 
 
 if __name__ == "__main__":

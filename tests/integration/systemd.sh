@@ -26,10 +26,11 @@ host() {
         "$rig" shell --dir "$dir" -- bash -c "$1"
 }
 
-# ok NAME COMMAND-IN-THE-HOST: a test is what the command says.
+# ok NAME COMMAND-IN-THE-HOST: a test is what the command says, and the one checker after it.
 ok() {
         n=$((n + 1))
-        if host "set -euo pipefail; $2" >"$scratch/output" 2>&1; then
+        if host "set -euo pipefail; $2" >"$scratch/output" 2>&1 &&
+                host "$here/checker.py --host 10.99.0.1:5000 --seconds 20" >"$scratch/output" 2>&1; then
                 echo "ok $n - $1"
         else
                 failures=$((failures + 1))
