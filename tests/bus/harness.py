@@ -48,8 +48,7 @@ BUS_CONFIG = '''<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
     <allow send_destination="*" eavesdrop="false"/>
     <allow receive_sender="*" eavesdrop="false"/>
   </policy>
-  <!-- Floods are to reach the daemon: its limits are tested, not the bus's (128). -->
-  <limit name="max_replies_per_connection">100000</limit>
+  <limit name="max_replies_per_connection">{replies}</limit>
 </busconfig>
 '''
 
@@ -110,7 +109,8 @@ class Polkit(threading.Thread):
 
 
 class Rig:
-    def __init__(self, config=CONFIG, templates=None, polkit=True, credentials=None):
+    # Floods are to reach the daemon: its limits are tested, not the bus's (128).
+    def __init__(self, config=CONFIG, templates=None, polkit=True, credentials=None, replies=100000):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='swarm-bus-'))
         self.dir.chmod(0o755)
         for d in ('config/templates.d', 'state', 'run', 'credentials'):
@@ -122,7 +122,7 @@ class Rig:
         self.configure(config)
         if templates:
             (self.dir / 'config/templates.d/test.yaml').write_text(templates)
-        (self.dir / 'bus.conf').write_text(BUS_CONFIG.format(path=self.path))
+        (self.dir / 'bus.conf').write_text(BUS_CONFIG.format(path=self.path, replies=replies))
         self.broker = subprocess.Popen(['dbus-daemon', '--nofork', '--nopidfile', '--nosyslog', f'--config-file={self.dir}/bus.conf'],
                                        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:

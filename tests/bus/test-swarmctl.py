@@ -20,7 +20,7 @@ import time
 import unittest
 
 import busctl_doc
-from harness import ALICE, BOB, BUILD, BusTest, CONFIG, JOB, NAME, Rig, SOURCE, main, wait
+from harness import ALICE, BOB, BUILD, BusTest, CONFIG, JOB, NAME, Rig, SOURCE, V, main, wait
 
 SWARMCTL = os.environ.get('SWARMCTL', str(BUILD / 'tools/swarmctl/swarmctl'))
 TEMPLATES = '''templates:
@@ -454,6 +454,22 @@ class Following(Base):
         self.assertEqual(process.returncode, FAILED, err)
         self.assertEqual(self.job_of('survivor')['State'], 'interrupted')
         self.assertRegex(err, r'^[A-Z"].*\.\n$')
+
+
+class Hundreds(Base):
+    """On a bus as it is without configuration: who stops Docker saves every session of the node in one command."""
+
+    @classmethod
+    def make_rig(cls):
+        return Rig(CONFIG.replace('SessionsPerUserMax=100', 'SessionsPerUserMax=1000'), cls.templates, cls.polkit, replies=128)
+
+    def test_more_than_a_bus_takes_at_once(self):
+        names = [f's{i}' for i in range(200)]
+        for name in names:
+            self.root.create(name)
+        wait(lambda: len(self.root.rows(state=V('s', 'running'))[0]) == 200, 'all to run')
+        self.ctl('hibernate', *names)
+        self.assertEqual(len(self.root.rows(state=V('s', 'hibernated'))[0]), 200)
 
 
 class LeftOut(Base):

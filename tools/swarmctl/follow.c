@@ -11,6 +11,8 @@
 /* Properties without a change signal are read so often while a progress bar shows them, else only to be sure. */
 #define TICK_TERMINAL_USEC (500 * USEC_PER_MSEC)
 #define TICK_USEC (5 * USEC_PER_SEC)
+/* At a time. A bus allows a connection 128 calls without an answer, unless it is configured otherwise. */
+#define READS_MAX 64U
 /* So long may service or bus be away. */
 #define AWAY_MAX_USEC (60 * USEC_PER_SEC)
 
@@ -20,7 +22,7 @@ typedef struct FollowedJob {
         uint64_t id;
         json_t *properties;             /* NULL until read */
         sd_bus_slot *reading;
-        bool stale;                     /* changed while it was being read */
+        bool stale;                     /* to be read, or once more when it has been */
         bool ended;
         int status;
 } FollowedJob;
@@ -31,7 +33,7 @@ struct Follow {
         sd_event *event;
         sd_event_source *tick;
         FollowedJob **jobs;
-        size_t n_jobs;
+        size_t n_jobs, n_reading;
         usec_t away_since;              /* CLOCK_MONOTONIC, 0 = it answers */
         bool finished;                  /* all have ended */
         bool disconnected;
@@ -40,7 +42,7 @@ struct Follow {
         size_t first_index;
 };
 
-static int job_refresh(FollowedJob *j);
+static int follow_read(Follow *f);
 
 static void job_free(FollowedJob *j) {
         sd_bus_slot_unref(j->reading);
@@ -115,11 +117,9 @@ static int follow_away(Follow *f) {
                 "The orchestrator has not answered for a minute. Its jobs go on or are resumed when it is back; 'swarmctl jobs --all' shows them then."));
 }
 
-static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        FollowedJob *j = userdata;
+static int job_take(FollowedJob *j, sd_bus_message *m) {
         const sd_bus_error *e = sd_bus_message_get_error(m);
 
-        j->reading = sd_bus_slot_unref(j->reading);
         if (e && (sd_bus_error_has_names(e, SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_METHOD, SD_BUS_ERROR_UNKNOWN_INTERFACE, SWARM_ERROR_NO_SUCH_JOB))) {
                 job_ended(j, report(EXIT_FAILURE, "Job %" PRIu64 " is not known any more, so its result was not seen.", j->id));
                 return 0;
@@ -138,37 +138,52 @@ static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
         }
         j->follow->away_since = 0;
         job_judge(j);
-        if (!j->ended && j->stale)
-                (void) job_refresh(j);
         draw(j->follow);
         return 0;
 }
 
-static int job_refresh(FollowedJob *j) {
+static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        FollowedJob *j = userdata;
+
+        j->reading = sd_bus_slot_unref(j->reading);
+        j->follow->n_reading--;
+        int r = job_take(j, m);
+        return r < 0 ? r : follow_read(j->follow);
+}
+
+static int job_read(FollowedJob *j) {
         Follow *f = j->follow;
 
-        if (j->ended || f->disconnected)
-                return 0;
-        j->stale = j->reading;
-        if (j->reading)
-                return 0;
-        return sd_bus_call_method_async(f->context->bus, &j->reading, SWARM_BUS_NAME, j->path,
-                                        "org.freedesktop.DBus.Properties", "GetAll", on_properties, j, "s", SWARM_INTERFACE_JOB);
+        int r = sd_bus_call_method_async(f->context->bus, &j->reading, SWARM_BUS_NAME, j->path,
+                                         "org.freedesktop.DBus.Properties", "GetAll", on_properties, j, "s", SWARM_INTERFACE_JOB);
+        if (r < 0)
+                return r;
+        j->stale = false;
+        f->n_reading++;
+        return 0;
+}
+
+/* As many as may be read now. */
+static int follow_read(Follow *f) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && !f->disconnected && i < f->n_jobs && f->n_reading < READS_MAX; i++)
+                if (f->jobs[i]->stale && !f->jobs[i]->ended && !f->jobs[i]->reading)
+                        r = job_read(f->jobs[i]);
+        return r;
 }
 
 static int follow_refresh(Follow *f) {
-        for (size_t i = 0; i < f->n_jobs; i++) {
-                int r = job_refresh(f->jobs[i]);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        for (size_t i = 0; i < f->n_jobs; i++)
+                f->jobs[i]->stale = true;
+        return follow_read(f);
 }
 
 static void follow_refresh_path(Follow *f, const char *path) {
         for (size_t i = 0; i < f->n_jobs; i++)
                 if (streq_ptr(f->jobs[i]->path, path))
-                        (void) job_refresh(f->jobs[i]);
+                        f->jobs[i]->stale = true;
+        (void) follow_read(f);
 }
 
 static int on_job_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -227,6 +242,7 @@ static int follow_subscribe(Follow *f) {
 static int follow_reconnect(Follow *f) {
         for (size_t i = 0; i < f->n_jobs; i++)
                 f->jobs[i]->reading = sd_bus_slot_unref(f->jobs[i]->reading);
+        f->n_reading = 0;
         (void) sd_bus_detach_event(f->context->bus);
         context_disconnect(f->context);
         if (context_open(f->context) < 0 || follow_subscribe(f) < 0)
