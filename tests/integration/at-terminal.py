@@ -6,6 +6,8 @@ answers every question for a password. Prints what the terminal showed; the exit
 import os
 import pty
 import sys
+import termios
+import time
 
 uid, answer, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 pid, terminal = pty.fork()
@@ -19,6 +21,9 @@ while True:
         break
     shown += piece
     if shown.endswith(b'Password: '):
+        # Who asks discards what was typed before the echo was off.
+        while termios.tcgetattr(terminal)[3] & termios.ECHO:
+            time.sleep(0.01)
         os.write(terminal, answer.encode() + b'\n')
         shown += b'\n'
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
