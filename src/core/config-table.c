@@ -124,7 +124,7 @@ const ConfigKey config_keys[] = {
         { "Limits", "ChangesPerMinute", CONFIG_NUMBER, FIELD(changes_per_minute), "100", "1", "100000" },
         { "Limits", "GenerationsMax", CONFIG_NUMBER, FIELD(generations_max), "20", "1", "1000" },
         { "Limits", "SessionLayersMax", CONFIG_NUMBER, FIELD(session_layers_max), "100", "1", "120" },
-        { "Limits", "PolkitQueriesMax", CONFIG_NUMBER, FIELD(polkit_queries_max), "256", "1", "4096" },
+        { "Limits", "PolkitQueriesMax", CONFIG_NUMBER, FIELD(polkit_queries_max), "100", "1", "4096" },
         { "Limits", "PolkitQueriesPerUserMax", CONFIG_NUMBER, FIELD(polkit_queries_per_user_max), "16", "1", "256" },
         { "Limits", "PolkitTimeoutSec", CONFIG_SPAN, FIELD(polkit_timeout_usec), "30s", "1s", "5min" },
 

@@ -27,7 +27,7 @@ typedef struct Config {
         unsigned changes_per_minute;            /* ChangesPerMinute=100 per uid; uid 0 exempt */
         unsigned generations_max;               /* GenerationsMax=20 kept per session; the oldest goes */
         unsigned session_layers_max;            /* SessionLayersMax=100 */
-        unsigned polkit_queries_max;            /* PolkitQueriesMax=256 in flight */
+        unsigned polkit_queries_max;            /* PolkitQueriesMax=100 in flight */
         unsigned polkit_queries_per_user_max;   /* PolkitQueriesPerUserMax=16 */
         usec_t polkit_timeout_usec;             /* PolkitTimeoutSec=30s without interaction; interactive 5min */
         /* [Session] defaults of what a template leaves out */

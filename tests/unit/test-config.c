@@ -103,7 +103,7 @@ static void test_defaults(void **state) {
         assert_int_equal(c->changes_per_minute, 100);
         assert_int_equal(c->generations_max, 20);
         assert_int_equal(c->session_layers_max, 100);
-        assert_int_equal(c->polkit_queries_max, 256);
+        assert_int_equal(c->polkit_queries_max, 100);
         assert_int_equal(c->polkit_queries_per_user_max, 16);
         assert_int_equal(c->polkit_timeout_usec, 30 * USEC_PER_SEC);
         assert_float_equal(c->cpus, 2, 0);
