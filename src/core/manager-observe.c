@@ -113,10 +113,8 @@ static void thaw(Session *s) {
 
 /* Swarm gives up what runs on a node that it has missed for some seconds, and ends it when the node is back. */
 static bool was_ended_by_return(const Session *s) {
-        Node *n = NULL;
+        const Node *n = session_find_node(s);
 
-        if (s->node)
-                HASH_FIND_STR(s->manager->nodes, s->node, n);
         return n && (!streq_ptr(n->state, "ready") ||
                      (n->back_usec > 0 && n->back_usec + ENGINE_STOP_USEC + s->spec.stop_grace_usec > s->exit_seen_usec));
 }
@@ -134,12 +132,13 @@ const char *session_exit_remark(const Session *s) {
 }
 
 static void set_exited(Session *s) {
+        /* The remark is about this end, not about the one before. */
+        s->stop_reason = STOP_REASON_EXITED;
         _cleanup_free_ char *detail = strformat("The main process ended with exit code %i%s; its files are being saved.", s->exit_code, session_exit_remark(s));
 
         adopt_generation(s);
         keep_proven(s);
         s->exited_while_away = s->exited_while_away || s->state == SESSION_LOST;
-        s->stop_reason = STOP_REASON_EXITED;
         s->failures = 0;
         log_event(LOG_NOTICE, MESSAGE_SESSION_EXITED, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
         session_set_state(s, SESSION_EXITED, detail);

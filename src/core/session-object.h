@@ -24,7 +24,8 @@ void session_changed(Session *s, uint64_t mask);
 /* Its main process ended while the provider was away, or just before: it did not want to. */
 bool session_was_ended_by_engine(const Session *s);
 
-/* " after its health check had failed …", or nothing: Swarm ends such a task as if its process had ended by itself. */
+/* Why its main process ended, where that is known, as the end of a sentence: the kernel took it for its memory; or Swarm did for
+ * its health, which looks as if it had ended by itself. Else nothing. */
 const char *session_exit_remark(const Session *s);
 
 /* The provider has accepted that a task is wanted, or none: what it said before that is out of date. */
@@ -33,6 +34,7 @@ void session_expect_task(Session *s, bool wanted);
 /* Burns the next number and records the intent. */
 int session_burn_generation(Session *s, Job *job, Snapshot **ret);
 int session_add_snapshot(Session *s, const SnapshotRecord *r);
+const Node *session_find_node(const Session *s);        /* the one it runs or ran on; NULL if that is not known */
 /* In whatever phase; number 0 is the one that a clone was made from, when it has inherited that. */
 Snapshot *session_find_any_snapshot(const Session *s, uint64_t generation);
 int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *image);

@@ -217,11 +217,17 @@ void session_set_state(Session *s, SessionState state, const char *detail) {
         session_changed(s, CHANGE_STATE);
 }
 
-const char *session_node_name(const Session *s) {
+const Node *session_find_node(const Session *s) {
         const Node *n = NULL;
 
         if (s->node)
                 HASH_FIND_STR(s->manager->nodes, s->node, n);
+        return n;
+}
+
+const char *session_node_name(const Session *s) {
+        const Node *n = session_find_node(s);
+
         return n && !isempty(n->name) ? n->name : s->node;
 }
 
