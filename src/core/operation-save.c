@@ -178,10 +178,17 @@ static int record_result(Operation *o, const ProviderCaptureResult *c) {
         return 0;
 }
 
-/* What was killed is the main process only if that ended by the signal. */
-static void note_reason(Session *s, const ProviderCaptureResult *c) {
+/* What was killed is the main process only if that ended by the signal. It would end so again: the end is its own then,
+ * also where a stop of the Engine just before could have been the cause. */
+static void note_reason(Operation *o, const ProviderCaptureResult *c) {
+        Session *s = o->session;
+
         if (!c->out_of_memory || s->exit_code != 128 + SIGKILL || s->stop_reason != STOP_REASON_EXITED)
                 return;
+        if (o->job->type == JOB_SAVE_EXITED) {
+                s->wanted = false;
+                o->plan.then = NULL;
+        }
         s->stop_reason = STOP_REASON_RESOURCE_LIMIT;
         session_mark_dirty(s);
         session_changed(s, CHANGE_STATE);
@@ -194,7 +201,7 @@ static void on_captured(void *userdata, int r, const Refusal *refusal, const Pro
         if (r >= 0) {
                 crash_point(CRASH_CAPTURE_PUSHED);
                 r = record_result(o, c);
-                note_reason(o->session, c);
+                note_reason(o, c);
         }
         if (r < 0)
                 operation_fail_with(o, r, refusal);

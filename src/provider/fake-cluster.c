@@ -283,6 +283,7 @@ int fake_session_launch(FakeSession *s, const ProviderSpec *spec) {
         s->generation = spec->generation;
         s->task = TASK_PENDING;
         s->exit_code = 0;
+        s->out_of_memory = false;
         if (free_and_strdup(&s->image, spec->image) < 0 || free_and_strdup(&s->record, spec->record) < 0 ||
             free_and_strdup(&s->error, NULL) < 0 || free_and_strdup(&s->wanted_node, spec->node) < 0 ||
             free_and_strdup(&s->health, strv_length(spec->healthcheck) > 0 ? "starting" : NULL) < 0)

@@ -35,6 +35,7 @@ typedef struct FakeSession {
         bool dirty;             /* on fake->dirty */
         TaskState task;         /* TASK_LOST is made up from the node when it is reported */
         int exit_code;
+        bool out_of_memory;             /* for which it was ended */
         usec_t started_usec;
         uint64_t content;       /* its files */
         uint64_t ran;           /* goes up when it may have run */

@@ -36,6 +36,14 @@ int fake_exit_session(Provider *p, const char *session, int code) {
         return 0;
 }
 
+int fake_exhaust_memory(Provider *p, const char *session) {
+        int r = fake_exit_session(p, session, 128 + SIGKILL);
+
+        if (r >= 0)
+                fake_find(FAKE(p), session)->out_of_memory = true;
+        return r;
+}
+
 int fake_write(Provider *p, const char *session, uint64_t value) {
         FakeSession *s = fake_find(FAKE(p), session);
 

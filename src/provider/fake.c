@@ -66,6 +66,7 @@ static void call_report(FakeCall *c, int r, const Refusal *refusal) {
                 };
                 c->on_image(c->userdata, r, refusal, r >= 0 ? &image : NULL);
         } else if (c->on_capture) {
+                const FakeSession *s = fake_find(c->fake, c->session);
                 char *dropped[] = { NULL };
                 ProviderCaptureResult result = {
                         .image = c->image,
@@ -76,6 +77,7 @@ static void call_report(FakeCall *c, int r, const Refusal *refusal) {
                         .session_layers = 1,
                         .dropped = dropped,
                         .frozen_usec = c->frozen_usec,
+                        .out_of_memory = s && s->out_of_memory,
                 };
                 c->on_capture(c->userdata, r, refusal, r >= 0 ? &result : NULL);
         } else if (c->on_done)

@@ -79,6 +79,7 @@ int fake_fail_next(Provider *p, FakeOp op, unsigned times, RefusalCode code, con
 /* The next `times` calls of the operation break with -error. */
 int fake_break_next(Provider *p, FakeOp op, unsigned times, int error);
 int fake_exit_session(Provider *p, const char *session, int code);
+int fake_exhaust_memory(Provider *p, const char *session);                     /* and is killed for it */
 int fake_write(Provider *p, const char *session, uint64_t value);              /* -EAGAIN: it does not run */
 int fake_read(Provider *p, const char *session, uint64_t *ret);                /* -ENODATA: no container */
 int fake_set_frozen(Provider *p, const char *session, bool frozen);

@@ -1,32 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What fails, is cancelled, or is cut off by the end of the service or of a node: in what state it leaves a session. */
+/* What fails, is cancelled, or is cut off by the end of the service: in what state it leaves a session. */
 
 #include <signal.h>
 #include <sys/resource.h>
 
 #include "core-fixture.h"
-
-/* What the end of the Engine takes along while it comes up is no bad command: it is saved and started again. */
-static void test_engine_dies_under_a_start(void **state) {
-        Fixture *f = *state;
-        Session *s = create_exiting(f, "under");
-        Job *j;
-
-        run_job(f, s, JOB_HIBERNATE, NULL);
-        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
-        fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine crashed.");
-        WAIT_FOR(f, !provider_ready(f));
-        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
-        fake_list(f->p);
-        WAIT_FOR(f, provider_ready(f));
-        j = request(s, JOB_START, NULL);
-        WAIT_FOR(f, job_state_is_ended(j->state));
-        assert_int_equal(j->state, JOB_FAILED);
-        assert_int_equal(j->error->code, REFUSAL_PROVIDER_UNAVAILABLE);
-        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 2);
-        assert_true(s->wanted);
-}
 
 /* A restore that a crash cuts off goes on with the generation that was asked for. */
 static void test_restore_cut_off(void **state) {
@@ -146,37 +125,6 @@ static void test_rest_of_nothing(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
-/* The service dies with a generation proven, and comes back without the node. */
-static void test_proven_and_lost(void **state) {
-        Fixture *f = *state;
-        Session *s = create_running(f, "proven");
-        _cleanup_free_ char *node = strdup(s->node);
-
-        assert_int_equal(fake_write(f->p, s->id, 7), 0);
-        fake_set_latency(f->p, FAKE_REST, 60 * USEC_PER_SEC);
-        (void) request(s, JOB_HIBERNATE, NULL);
-        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 1);
-        assert_int_equal(fake_lose_node(f->p, node), 0);
-        crash(f);
-        WAIT_FOR(f, provider_ready(f));
-        s = manager_find_session(f->m, "proven");
-        WAIT_FOR(f, s->state == SESSION_LOST);
-        run_job(f, s, JOB_RESTORE, NULL);
-        assert_int_equal(s->generation, 1);
-        assert_int_equal(value_of(f, s), 7);
-}
-
-/* Nothing that it could be restored from: an empty session would take its name. */
-static void test_lost_and_never_saved(void **state) {
-        Fixture *f = *state;
-        Session *s = create_running(f, "unsaved");
-
-        assert_int_equal(fake_lose_node(f->p, s->node), 0);
-        WAIT_FOR(f, s->state == SESSION_LOST);
-        expect_refused(s, JOB_RESTORE, NULL, REFUSAL_NO_SUCH_GENERATION);
-        run_job(f, s, JOB_DESTROY, NULL);
-}
-
 static void test_cancel(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "delta");
@@ -189,48 +137,6 @@ static void test_cancel(void **state) {
         assert_int_equal(j->state, JOB_CANCELED);
         WAIT_FOR(f, s->state == SESSION_RUNNING && !s->frozen);
         assert_int_equal(job_cancel(j, 0, NULL), -EBADRQC);
-}
-
-/* Swarm gives up the tasks of a node that it missed for a while, and ends them when it is back. */
-static void test_node_away_for_a_moment(void **state) {
-        Fixture *f = *state;
-        Session *s = create_running(f, "moment");
-        _cleanup_free_ char *node = strdup(s->node);
-
-        assert_int_equal(fake_write(f->p, s->id, 9), 0);
-        assert_int_equal(fake_lose_node(f->p, node), 0);
-        WAIT_FOR(f, s->state == SESSION_LOST);
-        assert_int_equal(fake_return_node(f->p, node, false), 0);
-        WAIT_FOR(f, s->state == SESSION_RUNNING);
-        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
-        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 1 && !s->operation);
-        assert_int_equal(value_of(f, s), 9);
-        assert_int_equal(fake_losses(f->p), 0);
-}
-
-/* What a reboot of the node ended is saved and started again. */
-static void test_node_reboot(void **state) {
-        Fixture *f = *state;
-        Session *s = create_running(f, "zeta");
-        _cleanup_free_ char *node = strdup(s->node);
-
-        assert_int_equal(fake_write(f->p, s->id, 11), 0);
-        assert_int_equal(fake_lose_node(f->p, node), 0);
-        WAIT_FOR(f, s->state == SESSION_LOST);
-        assert_int_equal(s->stop_reason, STOP_REASON_NODE_LOST);
-        assert_int_equal(fake_return_node(f->p, node, false), 0);
-        WAIT_FOR(f, s->state == SESSION_RUNNING);
-        assert_int_equal(value_of(f, s), 11);
-
-        assert_int_equal(fake_lose_node(f->p, node), 0);
-        WAIT_FOR(f, s->state == SESSION_LOST);
-        fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine is away.");
-        assert_int_equal(fake_return_node(f->p, node, true), 0);
-        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
-        fake_list(f->p);
-        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 1 && !s->operation);
-        assert_int_equal(value_of(f, s), 11);
-        assert_int_equal(fake_losses(f->p), 0);
 }
 
 static void test_create_fails(void **state) {
@@ -593,16 +499,11 @@ static void test_witness_broken(void **state) {
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
-                T(test_engine_dies_under_a_start),
                 T(test_restore_cut_off),
                 T(test_capture_fails),
                 T(test_stop_fails_after_the_end),
                 T(test_rest_of_nothing),
-                T(test_proven_and_lost),
-                T(test_lost_and_never_saved),
                 T(test_cancel),
-                T(test_node_away_for_a_moment),
-                T(test_node_reboot),
                 T(test_create_fails),
                 T(test_create_canceled),
                 T(test_create_canceled_and_crash),
