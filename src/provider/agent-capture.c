@@ -45,6 +45,7 @@ struct AgentCapture {
         LayerResult result;
         bool have_result;
         Refusal *child_refusal;
+        bool out_of_memory;             /* it ended by the kernel for want of memory */
 
         bool ending;                    /* failed: thaws, then calls back */
         int end_r;
@@ -161,7 +162,7 @@ static void capture_succeed(AgentCapture *c) {
                 .unchanged = layer.unchanged,
                 .dropped = layer.dropped ?: none,
                 .frozen_usec = c->frozen_usec,
-                .out_of_memory = c->facts.out_of_memory,
+                .out_of_memory = c->out_of_memory,
         };
         log_debug("Session %s: read %" PRIu64 " ms, upload %" PRIu64 " ms, proof %" PRIu64 " ms, frozen %" PRIu64 " ms.", c->session,
                   layer.read_usec / USEC_PER_MSEC, layer.upload_usec / USEC_PER_MSEC, layer.proof_usec / USEC_PER_MSEC,
@@ -181,6 +182,39 @@ static int capture_inspect(AgentCapture *c, engine_cb on_done) {
         }, &c->request);
 }
 
+static void on_out_of_memory(json_t *event, void *userdata) {
+        AgentCapture *c = userdata;
+
+        c->out_of_memory = true;
+}
+
+/* Without an answer the reason stays unknown; the files are saved all the same. */
+static void on_reason_asked(const EngineAnswer *answer, void *userdata) {
+        AgentCapture *c = userdata;
+
+        c->request = NULL;
+        capture_succeed(c);
+}
+
+/* The kernel tells containerd of an end and of the want of memory by two ways. If the second comes later the Engine has
+ * an event of it, but inspecting does not show it. 1: asked. */
+static int ask_reason(AgentCapture *c, const ContainerFacts *facts) {
+        c->out_of_memory = c->facts.out_of_memory || facts->out_of_memory;
+        if (c->mode != CAPTURE_EXITED || c->out_of_memory || facts->exit_code != 128 + SIGKILL)
+                return 0;
+        int r = agent_request_events(c->base.agent, &(const AgentEventsRequest) {
+                .container = c->container,
+                .event = "oom",
+                .since_usec = facts->finished_usec - MIN(facts->finished_usec, USEC_PER_SEC),
+                .until_usec = agent_now(CLOCK_REALTIME),
+                .timeout_usec = INSPECT_TIMEOUT_USEC,
+                .on_object = on_out_of_memory,
+                .on_done = on_reason_asked,
+                .userdata = c,
+        }, &c->request);
+        return r < 0 ? r : 1;
+}
+
 static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
         AgentCapture *c = userdata;
         ContainerFacts facts = {};
@@ -194,11 +228,13 @@ static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
                 r = container_facts_parse(answer->json, &facts);
                 if (r >= 0)
                         r = witness_check(c->base.agent, c->witness, &facts, &refusal);
+                if (r >= 0)
+                        r = ask_reason(c, &facts);
                 container_facts_done(&facts);
         }
         if (r < 0)
                 capture_fail(c, r, refusal);
-        else
+        else if (r == 0)
                 capture_succeed(c);
 }
 

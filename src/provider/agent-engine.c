@@ -19,6 +19,27 @@ int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
         return MIN(k, 0);
 }
 
+int agent_request_events(Agent *a, const AgentEventsRequest *r, EngineCall **ret) {
+        _cleanup_free_ char *filters = engine_filters("type", "container", "container", r->container, r->event ? "event" : NULL, r->event, NULL),
+                            *path = NULL;
+        int k;
+
+        path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",
+                                   r->since_usec / USEC_PER_SEC, r->since_usec % USEC_PER_SEC,
+                                   r->until_usec / USEC_PER_SEC, r->until_usec % USEC_PER_SEC, filters) : NULL;
+        if (!path)
+                return -ENOMEM;
+        k = engine_call(a->engine, &(const EngineRequest) {
+                .method = "GET",
+                .path = path,
+                .timeout_usec = r->timeout_usec,
+                .on_object = r->on_object,
+                .on_done = r->on_done,
+                .userdata = r->userdata,
+        }, ret);
+        return MIN(k, 0);
+}
+
 int agent_refuse_answer(Agent *a, const char *container, const char *doing, const EngineAnswer *answer, Refusal **reterr_refusal) {
         switch (answer->outcome) {
         case ENGINE_OK:

@@ -79,7 +79,7 @@ usec_t agent_now(clockid_t clock);
 /* Ids go into paths and URLs: letters, digits, "-_." and no dot first. */
 bool container_id_is_valid(const char *s);
 
-/* ---- agent-engine.c: one request about one container, and what its answer means to a person */
+/* ---- agent-engine.c: requests about one container, and what an answer means to a person */
 
 typedef struct AgentRequest {
         const char *method, *container, *verb;  /* verb: "json", "pause", "kill?signal=KILL", "?v=1" … */
@@ -89,6 +89,18 @@ typedef struct AgentRequest {
         void *userdata;
 } AgentRequest;
 int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret);
+
+typedef struct AgentEventsRequest {
+        const char *container, *event;  /* event: these alone; NULL: all */
+        usec_t since_usec, until_usec;  /* CLOCK_REALTIME; the Engine remembers its last 256 */
+        usec_t timeout_usec;
+        engine_object_cb on_object;
+        engine_cb on_done;
+        void *userdata;
+} AgentEventsRequest;
+/* What happened to the container: GET /events. */
+int agent_request_events(Agent *a, const AgentEventsRequest *r, EngineCall **ret);
+
 /* Always negative. `doing`: "inspect", "freeze" … */
 int agent_refuse_answer(Agent *a, const char *container, const char *doing, const EngineAnswer *answer, Refusal **reterr_refusal);
 

@@ -109,23 +109,18 @@ static void on_events_end(const EngineAnswer *answer, void *userdata) {
                 decide(k);
 }
 
-/* GET /events, from the witness until then (CLOCK_REALTIME). */
+/* From the witness until then (CLOCK_REALTIME). */
 static int ask_events(Kill *k, usec_t until_usec) {
-        _cleanup_free_ char *filters = engine_filters("type", "container", "container", k->call.container, NULL), *path = NULL;
         usec_t since = k->checked_usec, frozen = witness_since(k->call.witness);
 
         /* The clock may have been set back. */
         if (frozen > 0)
                 since = MIN(since, frozen);
-
         k->events = engine_call_cancel(k->events);
-        path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",
-                                   since / USEC_PER_SEC, since % USEC_PER_SEC, until_usec / USEC_PER_SEC, until_usec % USEC_PER_SEC, filters) : NULL;
-        if (!path)
-                return -ENOMEM;
-        return engine_call(k->call.base.agent->engine, &(const EngineRequest) {
-                .method = "GET",
-                .path = path,
+        return agent_request_events(k->call.base.agent, &(const AgentEventsRequest) {
+                .container = k->call.container,
+                .since_usec = since,
+                .until_usec = until_usec,
                 .timeout_usec = KILL_TIMEOUT_USEC,
                 .on_object = on_event,
                 .on_done = on_events_end,

@@ -28,10 +28,11 @@ static void answer_inspect(Fixture *f, int fd) {
 
         m->n_inspect++;
         snprintf(body, sizeof(body),
-                 "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"StartedAt\":\"" STARTED "\","
+                 "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"OOMKilled\":%s,\"StartedAt\":\"" STARTED "\","
                  "\"FinishedAt\":\"%s\"},\"Config\":{\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},\"HostConfig\":{},"
                  "\"GraphDriver\":%s,\"Mounts\":%s}",
                  m->running ? "true" : "false", m->paused ? "true" : "false", m->running ? f->child : 0, m->exit_code,
+                 m->out_of_memory ? "true" : "false",
                  m->running ? "0001-01-01T00:00:00Z" : FINISHED, m->driver, m->mounts);
         answer(fd, 200, body);
 }
@@ -186,7 +187,7 @@ static void serve(Fixture *f, int fd) {
         if (endswith(path, "/_ping"))
                 answer(fd, 200, "OK");
         else if (strstr(path, "/events?"))
-                answer(fd, 200, f->model.events);
+                answer(fd, 200, strstr(path, "oom") && !strstr(f->model.events, "oom") ? "" : f->model.events);
         else if (streq(method, "DELETE") && endswith(path, "/containers/" ID "?v=1") && f->model.exists) {
                 answer(fd, f->model.running ? 409 : 204, "{\"message\":\"You cannot remove a running container\"}");
                 f->model.exists = f->model.running;
@@ -404,6 +405,7 @@ static void on_captured(void *userdata, int r, const Refusal *refusal, const Pro
         snprintf(f->image, sizeof(f->image), "%s", result ? result->image : "");
         snprintf(f->witness, sizeof(f->witness), "%s", result ? strempty(result->witness) : "");
         f->frozen_usec = result ? result->frozen_usec : 0;
+        f->out_of_memory = result && result->out_of_memory;
 }
 
 static void on_progress(void *userdata, const ProviderCaptureProgress *progress) {

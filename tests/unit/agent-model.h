@@ -21,6 +21,7 @@
 typedef struct Model {
         bool exists, running, paused;
         int exit_code;
+        bool out_of_memory;             /* inspecting shows it */
         const char *mounts;             /* JSON */
         const char *driver;             /* JSON of GraphDriver */
         int fail_pause;                 /* status of the next answers, 0 = as the model says */
@@ -53,7 +54,7 @@ typedef struct Fixture {
         RefusalCode code;
         char message[512], image[256], witness[512];
         usec_t frozen_usec;
-        bool unchanged;
+        bool unchanged, out_of_memory;
         void (*on_stage)(struct Fixture *f, const char *stage);
         unsigned n_volumes;
 } Fixture;

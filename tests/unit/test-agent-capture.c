@@ -68,6 +68,27 @@ static void test_exited(void **state) {
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
 }
 
+static void test_out_of_memory(void **state) {
+        Fixture *f = *state;
+
+        MODEL(f, m->running = false);
+        MODEL(f, m->exit_code = 137);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_false(f->out_of_memory);
+        MODEL(f, m->out_of_memory = true);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_true(f->out_of_memory);
+        /* The Engine heard of the end first. */
+        MODEL(f, m->out_of_memory = false);
+        MODEL(f, strcpy(m->events, "{\"Action\":\"oom\"}\n"));
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_true(f->out_of_memory);
+        /* That was another process of it. */
+        MODEL(f, m->exit_code = 1);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_false(f->out_of_memory);
+}
+
 static void test_refusals(void **state) {
         Fixture *f = *state;
 
@@ -343,6 +364,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exited, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_elsewhere, setup, teardown),
