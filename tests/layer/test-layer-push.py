@@ -495,8 +495,9 @@ done"""
         self.assertEqual({n for n in names[-1] if b".wh." in n}, {b"new/.wh.file"})
         os.unlink(f"{m}/etc/passwd")
         bind(f"{m}/etc/passwd")
-        child = s.save(precopy=True)
-        self.assertIn(b"etc/.wh.passwd", s.check(child, without=sockets + (b"new/file",))[-1])
+        # In the first of two passes, or in the second, which has a layer of its own if something is young at the freeze.
+        layers = s.check(s.save(precopy=True), without=sockets + (b"new/file",))
+        self.assertIn(b"etc/.wh.passwd", set().union(*layers[len(names):]))
 
     def test_long_paths(self):
         """What is saved can be unpacked where the paths of layers begin as they do here."""
