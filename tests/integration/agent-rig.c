@@ -36,7 +36,7 @@ void start_container(Fixture *f, const char *image, const char *program) {
 
         /* By the environment, where no other shell looks into it. */
         assert_int_equal(setenv("PROGRAM", program, 1), 0);
-        assert_int_equal(run(f->container, sizeof(f->container), "docker run -d %s %s sh -c \"$PROGRAM\"", strempty(argument), image), 0);
+        assert_int_equal(run(f->container, sizeof(f->container), "docker run -d --label swarm.session=live %s %s sh -c \"$PROGRAM\"", strempty(argument), image), 0);
         assert_int_equal(strlen(f->container), 64);
 }
 
@@ -177,6 +177,7 @@ int teardown(void **state) {
         if (f->container[0])
                 (void) run(NULL, 0, "docker unpause %s >/dev/null 2>&1; docker rm -f %s >/dev/null", f->container, f->container);
         RUN("rm -rf %s", f->dir);
+        RUN("%s >&2", getenv("SWARM_CHECKER"));
         free(f);
         return 0;
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The one checker: whether what the store says, what the cluster has, what the registry holds and what the node's
-kernel shows are one consistent whole. Every suite that has a daemon runs it after every test; by hand:
+kernel shows are one consistent whole. Every suite that makes sessions runs it after every test, those without a daemon
+as for an empty store; by hand:
 
     checker.py --dir RIG
     checker.py --host 10.99.0.1:5000        on a whole host of a rig, with its registry
@@ -45,6 +46,7 @@ class Expect:
     updated: set = field(default_factory=set)           # ids whose service somebody else has changed
     states: tuple = ()                                  # states beside the lasting ones that are right now
     kept_tags: set = field(default_factory=set)         # of sessions that are gone and left them on purpose
+    storeless: bool = False         # generations were saved without a store: each has to be whole
     settled: bool = True
 
 
@@ -244,6 +246,16 @@ def _split_image(image):
     return name.split("/", 1)[1], digest
 
 
+def _check_all_whole(registry, repository):
+    wrong = []
+    for digest in registry.revisions(repository) or ():
+        try:
+            registry.verify(repository, digest)
+        except (RegistryError, OSError, ValueError, KeyError) as e:
+            wrong.append(f"the manifest {repository}@{digest} cannot be read back: {e}")
+    return wrong
+
+
 def check_registry(st, registry, prefix, expect):
     wrong = []
     digests, tags = {}, {}
@@ -262,6 +274,9 @@ def check_registry(st, registry, prefix, expect):
             wrong.append(f"generation {r.generation} of session {r.session} ({r.phase}) cannot be read back: {e}")
     for repository in registry.repositories():
         if repository.split("/")[0] != prefix.split("/")[0]:
+            continue
+        if expect.storeless:
+            wrong += _check_all_whole(registry, repository)
             continue
         there = set(registry.tags(repository)) - expect.kept_tags
         wrong += [f"no row names the tag {repository}:{t}" for t in there - tags.get(repository, set())]
@@ -411,6 +426,7 @@ def main():
     p.add_argument("--dir", metavar="RIG", help="folder of a rig")
     p.add_argument("--fake", nargs=2, metavar=("STATEDIR", "FILE"), help="state directory, and the file of SWARM_FAKE_STATE")
     p.add_argument("--host", metavar="REGISTRY", help="this host, and its registry")
+    p.add_argument("--storeless", action="store_true", help="no store names what is in the registry")
     p.add_argument("--unsettled", action="store_true", help="jobs may be at work")
     p.add_argument("--seconds", type=float, default=0, help="how long it may take until all is well")
     a = p.parse_args()
@@ -418,7 +434,7 @@ def main():
         p.error("one of --dir, --host and --fake")
     checker = rig_checker(os.path.realpath(a.dir)) if a.dir else host_checker(a.host) if a.host else FakeChecker(*a.fake)
     try:
-        check(checker, Expect(settled=not a.unsettled), a.seconds)
+        check(checker, Expect(settled=not a.unsettled, storeless=a.storeless), a.seconds)
     except AssertionError as e:
         print(e)
         return 1

@@ -543,6 +543,7 @@ static void rest(Drive *d, uint64_t generation) {
 /* Through the agent: save a running one, bring it back, save a stopped one; and a container that ran on is never killed. */
 static void hibernate(Drive *d) {
         ProviderSpec a = spec_of(d, "s-one", "one");
+        _cleanup_free_ char *first = NULL;
         usec_t begin;
 
         agent_begin(d);
@@ -554,6 +555,7 @@ static void hibernate(Drive *d) {
 
         capture(d, CAPTURE_HOLD, 1, d->image, "s-one-g1");
         CHECK(d->result == 0);
+        first = strdup(d->captured);
         WAIT(5, seen(d, "s-one")->frozen);
         DO(P(check_witness, "s-one", d->witness));
         CHECK(d->result == 0);
@@ -605,6 +607,10 @@ static void hibernate(Drive *d) {
         WAIT(30, seen(d, "s-one")->task == TASK_RUNNING);
         shell("test \"$(docker exec %s tail -n1 /kept)\" = more", seen(d, "s-one")->container);
         DO(P(remove, "s-one"));
+        CHECK(d->result == 0);
+        DO(P(delete_image, first));
+        CHECK(d->result == 0);
+        DO(P(delete_image, d->captured));
         CHECK(d->result == 0);
 }
 

@@ -8,7 +8,8 @@ set -euo pipefail
 program=$(readlink -f -- "$1") layer=$(readlink -f -- "$2")
 shift 2
 (($#)) || set -- conflict life hibernate crash node initialize
-rig=$(dirname -- "$(readlink -f -- "$0")")/../rig/rig
+here=$(dirname -- "$(readlink -f -- "$0")")
+rig=$here/../rig/rig
 
 if (($(id -u) != 0)); then
         echo "a rig needs root"
@@ -28,6 +29,8 @@ drive() {
         image=$("$rig" run --dir "$where" -- sh -c 'docker image inspect --format "{{index .RepoDigests 0}}" "$SWARM_BASE_IMAGE"')
         printf '== %s\n' "$part"
         "$rig" run --dir "$where" -- env SWARM_LAYER="$layer" "$program" "$part" "$where/docker.sock" "$image"
+        # Each part ends without sessions, so nothing may be left, as for an orchestrator with an empty store.
+        "$here/checker.py" --dir "$where" --seconds 30
 }
 
 for part; do
