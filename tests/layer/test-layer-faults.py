@@ -3,6 +3,7 @@
 """What swarm-layer does when the registry, the agent or the machine misbehaves: exact refusals, no result, no index."""
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -194,6 +195,35 @@ class FaultTest(unittest.TestCase):
         _, fault = self.cutting(1000, 1 << 20)
         self.refused(self.push(fault), "uploading a layer")
         self.assertLessEqual(self.proxy.count("PATCH"), 3)
+
+    def test_changed_under_the_read(self):
+        """What should be frozen and is not: the copy would be of no moment that ever was."""
+        def overwrite(path):
+            with open(path, "r+b") as f:
+                f.write(b"changed")
+
+        def append(path):
+            with open(path, "ab") as f:
+                f.write(b"more")
+
+        for change in overwrite, append, lambda path: os.truncate(path, 1 << 20):
+            # More than the queue and the sockets take, so that it is being read when the first bytes arrive.
+            self.fill(64)
+
+            def fault(h, change=change):
+                if h.command == "PATCH":
+                    pieces = h.body()
+                    first = next(pieces)
+                    change(f"{self.upper}/big")
+                    status, headers, data, _ = h.ask(pieces=itertools.chain([first], pieces))
+                    h.answer(status, data, headers)
+                    return True
+                return False
+            child = self.push(fault)
+            self.assertIsNone(child.result, child.lines)
+            self.assertEqual(child.error["code"], "FilesChanged")
+            self.assertIn("/big", child.error["message"])
+            self.assertFalse(os.path.exists(self.index))
 
     def test_lost_answer_to_put(self):
         """The blob is stored, the answer lost: looked for, found."""
