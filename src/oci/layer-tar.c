@@ -91,7 +91,8 @@ int layer_tar_entry(LayerTar *t, const char *path, const struct stat *st, const 
                 archive_entry_set_symlink(e, symlink);
         if (hardlink)
                 archive_entry_set_hardlink(e, hardlink);
-        for (size_t i = 0; !hardlink && xattrs && i < xattrs->n; i++)
+        /* Of each name: who unpacks it sets the owner once more, and with that the kernel takes a capability away. */
+        for (size_t i = 0; xattrs && i < xattrs->n; i++)
                 archive_entry_xattr_add_entry(e, xattrs->items[i].name, xattrs->items[i].value, xattrs->items[i].size);
         return write_header(t);
 }

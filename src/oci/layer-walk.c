@@ -388,13 +388,13 @@ static int emit_file(Walker *w, const char *name, const struct stat *st) {
         r = emit_parents(w);
         if (r < 0)
                 return r;
-        if (first)
-                return layer_tar_entry(w->walk->tar, w->path, st, first, NULL, NULL);
         r = read_xattrs(w, top(w)->fd, name, top(w), st, &flags);
-        if (r > 0 && st->st_nlink > 1)
+        if (r > 0 && st->st_nlink > 1 && !first)
                 layer_links_forget(&w->links, st->st_ino);
         if (r != 0)
                 return r;
+        if (first)
+                return layer_tar_entry(w->walk->tar, w->path, st, first, NULL, &w->xattrs);
         if (flags.whiteout && S_ISREG(st->st_mode) && st->st_size == 0)
                 return top(w)->forced ? 0 : layer_tar_whiteout(w->walk->tar, w->path);
         r = S_ISREG(st->st_mode) ? emit_regular(w, name, st) : emit_special(w, name, st);

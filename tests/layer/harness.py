@@ -238,8 +238,7 @@ def make_entry(archive, m, path, root):
         remove(path)
     if m.islnk():
         os.link(os.path.join(root, os.fsencode(m.linkname)), path, follow_symlinks=False)
-        return
-    if m.issym():
+    elif m.issym():
         os.symlink(os.fsencode(m.linkname), path)
     elif m.isfifo():
         os.mkfifo(path)
@@ -257,7 +256,7 @@ def make_entry(archive, m, path, root):
     for key, value in m.pax_headers.items():
         if key.startswith("SCHILY.xattr."):
             os.setxattr(path, key[len("SCHILY.xattr."):], pax_bytes(value), follow_symlinks=False)
-    if not m.issym():
+    if not os.path.islink(path):
         os.chmod(path, m.mode)
 
 

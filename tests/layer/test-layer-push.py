@@ -110,7 +110,9 @@ def change_all_kinds(m):
     for name, value in (("user.text", b"value"), ("user.binary", bytes(range(256))), ("user.odd:/@#name", b"\xff\n"), ("user.long", b"v" * 2000)):
         os.setxattr(f"{m}/new/big", name, value)
         os.setxattr(f"{m}/new", name, value)
+    os.chmod(f"{m}/new/exactly-a-piece", 0o4755)
     os.setxattr(f"{m}/new/exactly-a-piece", "security.capability", capability(2))
+    os.link(f"{m}/new/exactly-a-piece", f"{m}/new/piece")
     subprocess.run(["setfacl", "-m", "u:1000:rw,g:5:r", f"{m}/new/size-511"], check=True)
     subprocess.run(["setfacl", "-d", "-m", "u:1000:rwx", f"{m}/new/odd"], check=True)
     write(f"{m}/new/odd/inherited")
