@@ -108,11 +108,13 @@ static bool tar_can_hold(const char *name, size_t size) {
 static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy) {
         char *value = l->values + l->values_used;
         ssize_t n;
-        size_t size;
+        size_t size, left = VALUES_MAX - l->values_used;
 
-        n = lgetxattr(path, name, value, VALUES_MAX - l->values_used);
+        n = lgetxattr(path, name, value, left);
         if (n < 0)
                 return errno == ENODATA ? 0 : errno == ERANGE ? -E2BIG : -errno;
+        if ((size_t) n > left)          /* with no room at all the kernel tells the size and writes nothing */
+                return -E2BIG;
         size = (size_t) n;
         if (policy == XATTR_CAPABILITY)
                 capability_to_v2((uint8_t *) value, &size);

@@ -61,14 +61,25 @@ class Scratch:
     def __truediv__(self, name):
         return os.path.join(self.path, name)
 
-    def overlay(self, name, lowers):
-        upper, work, merged = (self / f"{name}-{x}" for x in ("upper", "work", "merged"))
+    def overlay(self, name, lowers, where=None):
+        upper, work, merged = (os.path.join(where or self.path, f"{name}-{x}") for x in ("upper", "work", "merged"))
         for d in (upper, work, merged):
             os.mkdir(d)
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
                         f"lowerdir={':'.join(lowers)},upperdir={upper},workdir={work}", merged], check=True)
         self.mounts.append(merged)
         return upper, merged
+
+    def disk(self, name, *options):
+        """An ext4 of its own."""
+        where, image = self / name, self / f"{name}.image"
+        os.mkdir(where)
+        with open(image, "wb") as f:
+            f.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-q", *options, image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, where], check=True)
+        self.mounts.append(where)
+        return where
 
     def close(self):
         for m in reversed(self.mounts):

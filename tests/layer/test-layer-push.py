@@ -128,9 +128,9 @@ def change_all_kinds(m):
 class Session:
     """One container's life: an overlay over an image, saved again and again."""
 
-    def __init__(self, test, name, lowers, image):
+    def __init__(self, test, name, lowers, image, where=None):
         self.test, self.name, self.image, self.base = test, name, image, image
-        self.upper, self.merged = test.scratch.overlay(name, lowers)
+        self.upper, self.merged = test.scratch.overlay(name, lowers, where)
         self.generation = 0
         self.index = test.scratch / f"{name}.index"
         self.has_index = False
@@ -177,8 +177,8 @@ class PushTest(unittest.TestCase):
         cls.registry.close()
         cls.scratch.close()
 
-    def session(self, name):
-        return Session(self, name, [self.lower], self.base)
+    def session(self, name, where=None):
+        return Session(self, name, [self.lower], self.base, where)
 
     def test_every_kind_over_four_generations(self):
         s = self.session("kinds")
@@ -551,6 +551,17 @@ done"""
         self.assertIn(b"z", names[-1])
         root = self.scratch / "attributes-check-1"
         self.assertEqual(os.getxattr(f"{root}/z", "security.capability"), capability(2))
+
+    def test_attributes_up_to_the_limit(self):
+        s = self.session("many-attributes", self.scratch.disk("disk-for-attributes", "-O", "ea_inode"))
+        write(f"{s.merged}/x")
+        for i in range(12):     # 64 KiB each, which is all there is room for
+            os.setxattr(f"{s.merged}/x", f"user.{i:02}", b"v" * 65536)
+        s.save()
+        os.setxattr(f"{s.merged}/x", "user.12", b"v")
+        child = Child(PROGRAM, s.request())
+        self.assertEqual(child.error["code"], "FilesRefused")
+        self.assertIn("larger than a layer can hold", child.error["message"])
 
     def test_capabilities_are_needed(self):
         s = self.session("capless")
