@@ -239,6 +239,13 @@ typedef struct Known {
         bool unchanged;
 } Known;
 
+/* Too near to the moment of the index to tell whether the file changed after it. A file system without fractions of seconds
+ * (ext4 with inodes of 128 bytes) gives every change within a second the same time. */
+static bool is_young(const Walker *w, int64_t ctime_nsec) {
+        const int64_t second = (int64_t) (USEC_PER_SEC * NSEC_PER_USEC);
+        return ctime_nsec + (ctime_nsec % second == 0 ? second : 0) >= w->threshold_nsec;
+}
+
 /* Looks w->path up in the index. */
 static int look_up(Walker *w, const struct stat *st, bool whiteout, Known *ret) {
         const LayerIndexEntry *e;
@@ -256,7 +263,7 @@ static int look_up(Walker *w, const struct stat *st, bool whiteout, Known *ret) 
                 ret->unchanged = e->type == LAYER_INDEX_WHITEOUT;
         else
                 ret->unchanged = e->type != LAYER_INDEX_LEFT_OUT && e->inode == st->st_ino &&
-                                 e->ctime_nsec == layer_index_ctime(st) && e->ctime_nsec < w->threshold_nsec &&
+                                 e->ctime_nsec == layer_index_ctime(st) && !is_young(w, e->ctime_nsec) &&
                                  e->size == (uint64_t) st->st_size && layer_index_type_is_directory(e->type) == S_ISDIR(st->st_mode);
         if (layer_index_type_is_directory(e->type) && !S_ISDIR(st->st_mode))
                 (void) stpcpy(w->skip, e->path);
