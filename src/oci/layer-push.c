@@ -278,6 +278,8 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
                 return -errno;
         layer_channel_stage(p->channel, "copying", -1);
         r = layer_pass_run(&pass, reterr_refusal);
+        if (r >= 0)
+                r = keep_dropped(p, &pass.dropped);
         if (r < 0)
                 return r;
         r = layer_index_reopen(pass.writer, &info, &delta);

@@ -565,6 +565,12 @@ done"""
         self.assertIn(b"z", names[-1])
         root = self.scratch / "attributes-check-1"
         self.assertEqual(os.getxattr(f"{root}/z", "security.capability"), capability(2))
+        # The second of two passes does not look at it again.
+        s = self.session("attributes-of-the-first-pass")
+        write(f"{s.merged}/x")
+        os.setxattr(f"{s.merged}/x", "user.empty", b"")
+        time.sleep(0.1)
+        self.assertEqual(s.save(precopy=True).result.get("dropped"), ["/x (user.empty)"])
 
     def test_attributes_up_to_the_limit(self):
         s = self.session("many-attributes", self.scratch.disk("disk-for-attributes", "-O", "ea_inode"))
