@@ -327,6 +327,12 @@ static int open_file(Walker *w, const char *name, const struct stat *st, int *re
                 return -errno;
         if (now.st_ino != st->st_ino || !S_ISREG(now.st_mode))
                 return w->walk->live ? 1 : refuse_changed(w);
+        if (w->walk->live) {
+                /* A write sets the change time before it brings the bytes, so one that began before the moment of the
+                 * index must not end behind the read. To look for data waits for it, as a read does not (ext4, btrfs). */
+                (void) lseek(fd, 0, SEEK_DATA);
+                (void) lseek(fd, 0, SEEK_SET);
+        }
         *ret = TAKE_FD(fd);
         return 0;
 }

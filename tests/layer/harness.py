@@ -2,15 +2,18 @@
 """A real registry, real overlay mounts and the child under test; only the standard library."""
 
 import ctypes
+import fcntl
 import gzip
 import hashlib
 import io
 import json
+import mmap
 import os
 import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -217,6 +220,30 @@ class Child:
 
     def types(self):
         return [line["type"] for line in self.lines if line["type"] != "progress"]
+
+
+class SlowMemory:
+    """A page that is not there until ready() is called: a write of it stops in the middle (userfaultfd)."""
+    SYSCALL = {"x86_64": 323, "aarch64": 282}.get(os.uname().machine, -1)
+    API, REGISTER, MISSING = 0xc018aa3f, 0xc020aa00, 1
+
+    def __init__(self):
+        self.bytes = mmap.mmap(-1, mmap.PAGESIZE)
+        self.fd = libc.syscall(self.SYSCALL, os.O_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(ctypes.get_errno(), "userfaultfd")
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.bytes))
+        fcntl.ioctl(self.fd, self.API, struct.pack("QQQ", 0xaa, 0, 0))
+        fcntl.ioctl(self.fd, self.REGISTER, struct.pack("QQQQ", start, mmap.PAGESIZE, self.MISSING, 0))
+
+    def wait(self):
+        """Until somebody stands there."""
+        os.read(self.fd, 32)
+
+    def ready(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
 
 
 # Unpacking, by the rules of image-spec layer.md.

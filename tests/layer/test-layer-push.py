@@ -9,12 +9,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
-from harness import Child, Registry, Scratch, compare, describe, pull, tar_of
+from harness import Child, Registry, Scratch, SlowMemory, compare, describe, pull, tar_of
 
 PROGRAM = os.environ.get("SWARM_LAYER", "swarm-layer")
 REPOSITORY = "sessions/default"
@@ -371,6 +372,37 @@ done"""
             self.assertIsNotNone(child.result, child.lines)
             s.image, s.has_index = child.result["image"], True
             s.check(child)
+
+    def test_write_under_way(self):
+        """A write has set the change time before the first of two passes began, and brings the bytes after that."""
+        s = self.session("under-way")
+        write(f"{s.merged}/x", b"1" * mmap.PAGESIZE)
+        try:
+            memory = SlowMemory()
+        except OSError as e:
+            self.skipTest(str(e))
+        with open(f"{s.merged}/x", "r+b") as f:
+            writer = threading.Thread(target=os.pwrite, args=(f.fileno(), memory.bytes, 0))
+            writer.start()
+            memory.wait()
+            time.sleep(0.1)
+            copying = []
+
+            def watch(_, line):
+                copying.extend(["copying"] if line.get("stage") == "copying" else [])
+                if len(copying) == 2:       # told once a second where nothing moves: the pass stands and waits
+                    memory.ready()
+
+            def freeze():
+                memory.ready()
+                writer.join()
+            try:
+                s.generation += 1
+                child = Child(PROGRAM, s.request(precopy=True), on_freeze=freeze, on_line=watch)
+            finally:
+                freeze()
+        self.assertIsNotNone(child.result, child.lines)
+        s.check(child)
 
     def test_index_unusable(self):
         s = self.session("index")
