@@ -86,9 +86,13 @@ static void level_done(Level *l) {
         *l = (Level) { .fd = -EBADF };
 }
 
+static void pop_level(Walker *w) {
+        level_done(w->levels + --w->depth);
+}
+
 static void walker_done(Walker *w) {
         while (w->depth > 0)
-                level_done(w->levels + --w->depth);
+                pop_level(w);
         free(w->levels);
         layer_links_done(&w->links);
         xattr_list_done(&w->xattrs);
@@ -429,10 +433,13 @@ static int visit_whiteout(Walker *w, const struct stat *st) {
         return add_to_index(w, LAYER_INDEX_WHITEOUT, st);
 }
 
-/* What was there a moment ago in a living tree, and has been taken from the index already. */
+/* What was there a moment ago in a living tree, and has been taken from the index already; what the index has below it
+ * went with it. */
 static int handle_gone(Walker *w, const Known *known) {
         int r;
 
+        if (layer_index_type_is_directory(known->type))
+                (void) stpcpy(w->skip, w->path);
         if (known->type == 0 || known->type == LAYER_INDEX_WHITEOUT || known->type == LAYER_INDEX_LEFT_OUT || top(w)->forced || w->doomed)
                 return 0;
         r = emit_parents(w);
@@ -488,6 +495,10 @@ static int enter_directory(Walker *w, const char *name, const struct stat *st, i
         if (fd < 0)
                 return fd;
         r = push_level(w, fd, st);
+        if (r == -ENOENT && w->walk->live) {    /* removed since: it tells no names any more */
+                pop_level(w);
+                return 1;
+        }
         if (r < 0)
                 return r;
         proc_path(top(w)->fd, ".", proc);
@@ -557,8 +568,7 @@ static int leave_directory(Walker *w) {
         w->path_length = top(w)->path_length;
         w->path[w->path_length] = 0;
         r = drain_index(w, NULL);
-        level_done(top(w));
-        w->depth--;
+        pop_level(w);
         return r;
 }
 

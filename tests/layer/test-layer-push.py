@@ -404,6 +404,21 @@ done"""
         self.assertIsNotNone(child.result, child.lines)
         s.check(child)
 
+    def test_directory_gone_while_opened(self):
+        s = self.session("gone")
+        for name in ("a", "gone", "z"):
+            write(f"{s.merged}/{name}/file")
+        time.sleep(0.1)
+        s.save()
+        os.unlink(f"{s.merged}/gone/file")
+        try:
+            thread = harness.when_opened(f"{s.upper}/gone", lambda: os.rmdir(f"{s.merged}/gone"))
+        except OSError as e:
+            self.skipTest(str(e))
+        child = s.save(precopy=True)
+        thread.join()
+        s.check(child)
+
     def test_index_unusable(self):
         s = self.session("index")
         write(f"{s.merged}/a")
