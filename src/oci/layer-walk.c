@@ -136,6 +136,11 @@ static void proc_path(int dir, const char *name, char buf[static 320]) {
         (void) snprintf(buf, 320, "/proc/self/fd/%d/%s", dir, name);
 }
 
+/* Docker and containerd count in nanoseconds and give everything else a time of 0. */
+static bool time_can_be_set(const struct stat *st) {
+        return st->st_mtim.tv_sec >= 0 && st->st_mtim.tv_sec < INT64_MAX / (int64_t) (USEC_PER_SEC * NSEC_PER_USEC);
+}
+
 /* The attributes of w->path, checked for what cannot be carried. 1 when it is gone (only of a living tree). */
 static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent, const struct stat *st, XattrFlags *flags) {
         char proc[320];
@@ -164,7 +169,7 @@ static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return time_can_be_set(st) ? 0 : note_dropped(w, "its time, which is not between 1970 and 2262");
 }
 
 /* A directory's own entry, with its marker. w->path must be the directory's. */

@@ -619,6 +619,15 @@ done"""
         time.sleep(0.1)
         self.assertEqual(s.save(precopy=True).result.get("dropped"), ["/x (user.empty)"])
 
+    def test_times_that_cannot_be_set(self):
+        s = self.session("times")
+        for name, seconds in (("a", -1), ("b", 0), ("c", 2**33), ("d", 10**10)):
+            write(f"{s.merged}/{name}")
+            os.utime(f"{s.merged}/{name}", (seconds, seconds))
+        kept = os.stat(f"{s.merged}/d").st_mtime == 10**10      # ext4 does, up to 2446
+        why = "(its time, which is not between 1970 and 2262)"
+        self.assertEqual(s.save().result["dropped"], [f"/{name} {why}" for name in ("ad" if kept else "a")])
+
     def test_attributes_up_to_the_limit(self):
         s = self.session("many-attributes", self.scratch.disk("disk-for-attributes", "-O", "ea_inode"))
         write(f"{s.merged}/x")
