@@ -42,6 +42,16 @@ static int compare(const void *a, const void *b, void *text) {
         return strcmp((const char *) text + *(const uint32_t *) a, (const char *) text + *(const uint32_t *) b);
 }
 
+/* What is removed and made again between two reads of a directory may be told by both. */
+static void drop_repeated(LayerNames *names) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < names->n; i++)
+                if (n == 0 || !streq(layer_names_get(names, i), layer_names_get(names, n - 1)))
+                        names->offsets[n++] = names->offsets[i];
+        names->n = n;
+}
+
 int layer_names_read(LayerNames *names, int fd, void *buf, size_t size) {
         for (;;) {
                 ssize_t n = getdents64(fd, buf, size);
@@ -59,5 +69,6 @@ int layer_names_read(LayerNames *names, int fd, void *buf, size_t size) {
         }
         if (names->n > 1)
                 qsort_r(names->offsets, names->n, sizeof(uint32_t), compare, names->text);
+        drop_repeated(names);
         return 0;
 }

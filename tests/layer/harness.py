@@ -246,21 +246,25 @@ class SlowMemory:
         self.fd = -1
 
 
-def when_opened(path, action):
-    """Calls action() in another thread, once, while somebody stands in open(path) and has found it already (fanotify)."""
-    FAN_CLASS_CONTENT, FAN_CLOEXEC, FAN_MARK_ADD, FAN_MARK_REMOVE, FAN_ALLOW, AT_FDCWD = 4, 1, 1, 2, 1, -100
-    FAN_OPEN_PERM, FAN_ONDIR = 0x10000, 0x40000000
+FAN_OPEN_PERM, FAN_ACCESS_PERM = 0x10000, 0x20000
+
+
+def amid(path, mask, n, action):
+    """Calls action() in another thread, once, while somebody stands in the nth open or read of a directory (fanotify)."""
+    FAN_CLASS_CONTENT, FAN_CLOEXEC, FAN_MARK_ADD, FAN_MARK_REMOVE, FAN_ALLOW, FAN_ONDIR, AT_FDCWD = 4, 1, 1, 2, 1, 0x40000000, -100
     fd = libc.fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, os.O_RDONLY)
-    mark = lambda flags: libc.fanotify_mark(fd, flags, ctypes.c_uint64(FAN_OPEN_PERM | FAN_ONDIR), AT_FDCWD, os.fsencode(path))
+    mark = lambda flags: libc.fanotify_mark(fd, flags, ctypes.c_uint64(mask | FAN_ONDIR), AT_FDCWD, os.fsencode(path))
     if fd < 0 or mark(FAN_MARK_ADD) < 0:
         raise OSError(ctypes.get_errno(), "fanotify")
 
     def run():
-        event = struct.unpack("=IBBHQii", os.read(fd, 24))
-        mark(FAN_MARK_REMOVE)
-        action()
-        os.write(fd, struct.pack("=iI", event[5], FAN_ALLOW))
-        os.close(event[5])
+        for i in range(n):
+            event = struct.unpack("=IBBHQii", os.read(fd, 24))
+            if i == n - 1:
+                mark(FAN_MARK_REMOVE)
+                action()
+            os.write(fd, struct.pack("=iI", event[5], FAN_ALLOW))
+            os.close(event[5])
         os.close(fd)
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

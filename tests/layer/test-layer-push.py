@@ -412,7 +412,27 @@ done"""
         s.save()
         os.unlink(f"{s.merged}/gone/file")
         try:
-            thread = harness.when_opened(f"{s.upper}/gone", lambda: os.rmdir(f"{s.merged}/gone"))
+            thread = harness.amid(f"{s.upper}/gone", harness.FAN_OPEN_PERM, 1, lambda: os.rmdir(f"{s.merged}/gone"))
+        except OSError as e:
+            self.skipTest(str(e))
+        child = s.save(precopy=True)
+        thread.join()
+        s.check(child)
+
+    def test_name_told_twice(self):
+        """A name that is removed and made again while a large directory is read may come a second time."""
+        s = self.session("twice", self.scratch.disk("disk-in-order", "-O", "^dir_index"))
+        names = [f"{s.merged}/large/{i:0200}" for i in range(1500)]      # more than one read tells
+        for name in names:
+            write(name, b"")
+        time.sleep(0.1)
+
+        def again():
+            os.unlink(names[0])
+            write(f"{names[0][:-1]}-", b"in its place")
+            write(names[0], b"again")
+        try:
+            thread = harness.amid(f"{s.upper}/large", harness.FAN_ACCESS_PERM, 2, again)
         except OSError as e:
             self.skipTest(str(e))
         child = s.save(precopy=True)
