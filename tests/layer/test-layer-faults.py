@@ -158,6 +158,19 @@ class FaultTest(unittest.TestCase):
         self.works(self.push(fault))
         self.assertEqual(state["left"], 0)
 
+    def test_server_error_passes_while_proving(self):
+        """As of a registry that reads a blob while the same one is stored by another session."""
+        left = {layer["digest"] for layer in self.registry.manifest("library/base", "1")["layers"]}
+
+        def fault(h):
+            digest = h.path.rsplit("/", 1)[1]
+            if h.command == "GET" and digest in left:
+                left.remove(digest)
+                h.answer(500)
+                return True
+        self.works(self.push(fault))
+        self.assertFalse(left)
+
     def cutting(self, times, after):
         state = {"left": times}
 
