@@ -452,12 +452,12 @@ static int request_set_endpoint(HttpRequest *req, const HttpEndpoint *e, const c
         return 0;
 }
 
-static int request_set_method(HttpRequest *req, const char *method) {
+static int request_set_method(HttpRequest *req, const char *method, bool fresh) {
         if (streq(method, "HEAD"))
                 return curl_easy_setopt(req->easy, CURLOPT_NOBODY, 1L) == CURLE_OK ? 0 : -EIO;
         /* On a kept connection that the other side closes curl sends the request again by itself, without knowing
          * whether it was carried out. What makes things is therefore sent on a new one. */
-        if (streq(method, "POST") && curl_easy_setopt(req->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
+        if ((fresh || streq(method, "POST")) && curl_easy_setopt(req->easy, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK)
                 return -EIO;
         return curl_easy_setopt(req->easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK ? 0 : -EIO;
 }
@@ -502,7 +502,7 @@ static int request_new(Http *h, const HttpEndpoint *endpoint, const HttpSpec *sp
         if ((r = request_set_options(req, spec)) < 0 ||
             (r = request_set_endpoint(req, endpoint, spec->path)) < 0 ||
             (r = request_set_body(req, spec)) < 0 ||
-            (r = request_set_method(req, spec->method)) < 0 ||
+            (r = request_set_method(req, spec->method, spec->fresh)) < 0 ||
             (r = request_set_headers(req, spec)) < 0)
                 return r;
         *ret = TAKE_PTR(req);

@@ -51,6 +51,7 @@ typedef struct HttpSpec {
         const char *const *headers;     /* more "Name: value", NULL-terminated; copied */
         usec_t timeout_usec;            /* whole request; 0 = 30 s; USEC_INFINITY for streams */
         size_t response_max;            /* bytes; 0 = 16 MiB */
+        bool fresh;                     /* on a connection of its own; a POST always is */
         http_data_cb on_data;           /* makes it a stream: body is not collected */
         http_done_cb on_done;
         void *userdata;

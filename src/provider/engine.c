@@ -31,7 +31,7 @@ struct EngineCall {
         char *method, *path, *body, *auth;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
         size_t response_max;
-        bool repeatable, once;
+        bool repeatable, fresh, once;
         engine_object_cb on_object;
         engine_cb on_done;
         void *userdata;
@@ -376,6 +376,7 @@ static int call_send(EngineCall *c) {
                 .headers = headers,
                 .timeout_usec = timeout,
                 .response_max = c->response_max,
+                .fresh = c->fresh,
                 .on_data = c->on_object ? on_stream_data : NULL,
                 .on_done = on_http_done,
                 .userdata = c,
@@ -431,6 +432,7 @@ static int call_new(Engine *e, const EngineRequest *q, EngineCall **ret) {
         c->deadline_usec = timeout == USEC_INFINITY ? USEC_INFINITY : now_boottime() + timeout;
         c->response_max = q->response_max;
         c->repeatable = q->repeatable || STR_IN_SET(q->method, "GET", "HEAD", "DELETE");
+        c->fresh = q->fresh;
         c->once = q->once;
         c->on_object = q->on_object;
         c->on_done = q->on_done;

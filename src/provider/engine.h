@@ -50,6 +50,7 @@ typedef struct EngineRequest {
         usec_t timeout_usec;            /* with all retries; 0 = 30 s; USEC_INFINITY for streams */
         size_t response_max;            /* bytes; 0 = 16 MiB */
         bool repeatable;                /* a POST that may be carried out twice; GET, HEAD and DELETE always may */
+        bool fresh;                     /* on a connection of its own: one that is kept is answered also while the Engine stops */
         bool once;                      /* no retries at all: the caller has a schedule of its own */
         engine_object_cb on_object;     /* makes it a stream of objects, which is never retried */
         engine_cb on_done;

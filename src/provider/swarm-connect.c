@@ -101,10 +101,12 @@ void swarm_connect(Swarm *s) {
                 s->phase = SWARM_ASKING;
         }
         s->asking = engine_call_cancel(s->asking);
+        /* An Engine that stops leaves its Swarm before its containers have ended, and says until then that it is in none. */
         r = engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = "/info",
                 .timeout_usec = 10 * USEC_PER_SEC,
+                .fresh = true,
                 .once = true,
                 .on_done = on_info,
                 .userdata = s,

@@ -324,7 +324,7 @@ static void on_info(const EngineAnswer *a, void *userdata) {
 }
 
 static void ask_info(Preparation *p) {
-        (void) prepare_engine(p, (EngineRequest) { .method = "GET", .path = "/info" }, on_info);
+        (void) prepare_engine(p, (EngineRequest) { .method = "GET", .path = "/info", .fresh = true }, on_info);
 }
 
 /* ---- begin ---- */

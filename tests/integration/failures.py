@@ -419,6 +419,28 @@ def engine_restarts_under_a_running_session(w):
     w.works()
 
 
+def engine_stops_and_may_make_a_swarm(w):
+    """While it stops, it says on the connections that are left that it is in no Swarm. Its sessions are in one all the same."""
+    w.configure("[Swarm]\nInitializeSwarm=yes\n")
+    w.daemon.stop()
+    w.daemon.start()
+    try:
+        w.session()
+        w.rig.verb("engine", "stop")
+        wait_for(lambda: w.bus.manager("GetStatus")["Providers"][0]["Health"] == "unavailable", "the provider to be unavailable", 30)
+        assert w.bus.state(w.name) == "running", f"it is {w.bus.session(w.name)}"
+        mend_network(w)
+        w.rig.verb("engine", "start")
+        crash_cases.settle(w, 120)
+        wait_for(lambda: w.bus.state(w.name) == "running" and w.engine.container_of(w.id_of(w.name)), "the session to run again", 60)
+        w.runs()
+        w.works()
+    finally:
+        w.configure()
+        w.daemon.stop()
+        w.daemon.start()
+
+
 # ---- other people
 
 
@@ -656,6 +678,7 @@ CASES = (
     ("service: SIGKILL during a hibernation, and the thaw after it", killed_and_thawed),
     ("session: its main process ends", process_ends),
     ("engine: restarts under a running session", engine_restarts_under_a_running_session),
+    ("engine: stops, and a Swarm may be made", engine_stops_and_may_make_a_swarm),
     ("engine: stopped during a hibernation", lambda w: engine_fails(w, "stop", "Hibernate")),
     ("engine: crashes during a hibernation", lambda w: engine_fails(w, "crash", "Hibernate")),
     ("engine: crashes during a snapshot", lambda w: engine_fails(w, "crash", "Snapshot")),

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -62,6 +63,18 @@ static void serve_echo(int fd, const char *request, size_t size) {
         send_all(fd, request, size);
 }
 
+/* The number of the connection, for as many requests as come on it. */
+static void serve_kept(int fd, char *buffer, size_t size) {
+        static atomic_uint connections;
+        unsigned n = atomic_fetch_add(&connections, 1);
+        char answer[128];
+
+        do {
+                (void) snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n%4u", n);
+                send_text(fd, answer);
+        } while (recv(fd, buffer, size, 0) > 0);
+}
+
 static size_t content_length(const char *request) {
         const char *p = strcasestr(request, "\r\nContent-Length:");
         return p ? strtoul(p + 17, NULL, 10) : 0;
@@ -83,6 +96,8 @@ static void serve(int fd) {
         const char *path = strchr(buffer, ' ') + 1;
         if (startswith(path, "/echo"))
                 serve_echo(fd, buffer, size);
+        else if (startswith(path, "/kept"))
+                serve_kept(fd, buffer, sizeof(buffer));
         else if (startswith(path, "/big"))
                 serve_big(fd, 20 * MIB);
         else if (startswith(path, "/error"))
@@ -294,6 +309,19 @@ static void test_echo(void **state) {
         assert_non_null(strstr(r[4].body, "Content-Length: 3\r\n"));
 }
 
+/* What stops may answer on the old connections and take no new ones. */
+static void test_fresh(void **state) {
+        Fixture *f = *state;
+        Result *r = f->results;
+        static const char *const expected[] = { "   0", "   0", "   1" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(expected); i++) {
+                assert_int_equal(begin_full(r + i, &(const HttpSpec) { .method = "GET", .path = "/kept", .fresh = i == 2 }), 0);
+                run(r + i);
+                assert_string_equal(r[i].body, expected[i]);
+        }
+}
+
 static void test_refused_strings(void **state) {
         Fixture *f = *state;
         static const char *const headers[] = { "X: a\r\nY: b", NULL };
@@ -482,7 +510,7 @@ static void test_many(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_echo), T(test_refused_strings), T(test_error_status), T(test_failures), T(test_timeout),
+                T(test_echo), T(test_fresh), T(test_refused_strings), T(test_error_status), T(test_failures), T(test_timeout),
                 T(test_stream), T(test_cancel), T(test_chain), T(test_free_client), T(test_many),
         };
         return cmocka_run_group_tests(tests, group_setup, group_teardown);
