@@ -189,12 +189,37 @@ static void set_lost(Session *s) {
         session_set_state(s, SESSION_LOST, detail);
 }
 
+/* What the service names is what its container was made from, whatever number stands beside it. */
+static uint64_t observed_begin(const Session *s) {
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT && streq_ptr(i->record.image, s->observed_image))
+                        return i->record.generation;
+        return 0;
+}
+
+/* Somebody else had it run, and had changed its service before, as a rollback does: no other files take the place of the newest in
+ * silence. */
+static char *notice_other_begin(Session *s) {
+        uint64_t from = observed_begin(s), rested = s->generation;
+
+        if (!session_state_is_rest(s->state) || from == rested)
+                return NULL;
+        char *detail = strformat("It was started from outside, with the files of generation %" PRIu64 " and not with those of %" PRIu64
+                                 ", which is kept. To go on from that: swarmctl stop %s --discard, then swarmctl restore %s --generation=%" PRIu64 ".",
+                                 from, rested, s->name, s->name, rested);
+        session_set_generation(s, from);
+        log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
+        return detail;
+}
+
 static void set_running(Session *s) {
+        _cleanup_free_ char *detail = notice_other_begin(s);
+
         adopt_generation(s);
         keep_proven(s);
         s->wanted = true;
         s->stop_reason = STOP_REASON_NONE;
-        session_set_state(s, SESSION_RUNNING, NULL);
+        session_set_state(s, SESSION_RUNNING, detail);
         if (s->frozen)
                 thaw(s);
 }

@@ -584,6 +584,29 @@ def service_updated_by_somebody_else(w):
     w.works()
 
 
+def service_rolled_back_at_rest(w):
+    """Swarm runs it from the generation before: that is said, and the newest is there to go on from."""
+    w.session()
+    w.works()
+    session = w.id_of(w.name)
+    before = {path: w.read(w.name, path) for path in w.expect.files[session]}
+    w.write(w.name)
+    w.bus.do("Hibernate", w.name)
+    newest, files = w.bus.session(w.name)["Generation"], dict(w.expect.files[session])
+    w.expect.updated.add(session)
+    w.docker("service", "rollback", "-d", w.name)
+    wait_for(lambda: w.bus.state(w.name) == "running", "it to run", 60)
+    s = w.bus.session(w.name)
+    assert s["Generation"] < newest and f"--generation={newest}" in s["StateDetail"], s
+    w.expect.files[session] = before
+    w.runs()
+    w.bus.do("Stop", w.name, discard=True)
+    w.bus.do("Restore", w.name, generation=newest)
+    w.expect.files[session] = files
+    w.runs()
+    w.works()
+
+
 def copy_of_somebody_else(w):
     """A container of an image that was committed from the session has its labels, and outlives it."""
     w.session()
@@ -694,6 +717,7 @@ CASES = (
     ("session: its service is removed while it starts", service_removed_while_starting),
     ("session: its service is removed at rest", service_removed_at_rest),
     ("session: its service is updated by somebody else", service_updated_by_somebody_else),
+    ("session: its service is rolled back at rest", service_rolled_back_at_rest),
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),

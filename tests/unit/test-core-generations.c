@@ -267,6 +267,33 @@ static void test_generation_of_what_exits(void **state) {
         assert_int_equal(s->generation, 1);
 }
 
+static void on_ran(void *userdata, int r, const Refusal *refusal) {
+        assert_int_equal(r, 0);
+}
+
+/* Somebody else rolls the service of a session at rest back, and it runs: from what is told, and what was newest stays. */
+static void test_rolled_back_at_rest(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "rolled");
+
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(f->p->vtable->run(f->p, &(ProviderSpec) {
+                .session = s->id, .image = session_find_snapshot(s, 1)->record.image, .generation = 1,
+        }, on_ran, NULL, &(ProviderCall *) { NULL }), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+        assert_int_equal(value_of(f, s), 1);
+        assert_int_equal(s->generation, 1);
+        assert_non_null(strstr(strempty(s->state_detail), "--generation=2"));
+
+        /* The remedy that it names. */
+        run_job(f, s, JOB_STOP, &(JobOptions) { .discard = true });
+        run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 2 });
+        assert_int_equal(value_of(f, s), 2);
+        assert_null(s->state_detail);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_container_needs_its_image, setup, teardown),
@@ -279,6 +306,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_no_clone_of_what_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_is_what_runs, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_of_what_exits, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_rolled_back_at_rest, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
