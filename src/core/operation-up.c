@@ -249,6 +249,16 @@ static void fail_start(Operation *o, RefusalCode code, const char *what) {
         operation_fail(o, error);
 }
 
+/* Swarm has one sentence for a registry that is away and for one that lost the image. */
+static void fail_task(Operation *o) {
+        bool no_image = startswith(strempty(o->session->task_error), "No such image");
+
+        fail_start(o, REFUSAL_PROVIDER_FAILED, !no_image ? "the task failed before its main process ran." :
+                   is_create(o) || o->restore_generation == 0 ? "its node could not get its image. Check that the registry runs and still holds it." :
+                   "its node could not get the image of that generation. Check that the registry runs and still holds it, or restore another "
+                   "generation: 'swarmctl snapshots' (ListSnapshots) lists those that there are.");
+}
+
 /* It ran, and is over already. What it wrote is saved like that of any session whose main process ends. */
 static void exited_at_once(Operation *o) {
         Session *s = o->session;
@@ -314,7 +324,7 @@ static void on_start_observed(Operation *o) {
                 exited_at_once(o);
                 break;
         case TASK_FAILED:
-                fail_start(o, REFUSAL_PROVIDER_FAILED, "the task failed before its main process ran.");
+                fail_task(o);
                 break;
         case TASK_PENDING:
                 job_set_stage(o->job, "waiting for a place");

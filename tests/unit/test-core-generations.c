@@ -294,6 +294,25 @@ static void test_rolled_back_at_rest(void **state) {
         assert_null(s->state_detail);
 }
 
+/* The registry lost what is to be restored: nothing else is lost with it, and what can be done is said. */
+static void test_lost_generation(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "hole");
+        Job *j;
+
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(fake_forget_image(f->p, session_find_snapshot(s, 2)->record.image), 0);
+        j = request(s, JOB_RESTORE, NULL);
+        expect_ended(f, j, JOB_FAILED, REFUSAL_PROVIDER_FAILED);
+        assert_non_null(strstr(j->error->message, "Check that the registry runs and still holds it, or restore another generation"));
+        assert_non_null(endswith(j->error->message, "The provider says: No such image."));
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+        assert_int_equal(s->generation, 2);
+        run_job(f, s, JOB_RESTORE, &first);
+        assert_int_equal(value_of(f, s), 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_container_needs_its_image, setup, teardown),
@@ -307,6 +326,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_generation_is_what_runs, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_of_what_exits, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_rolled_back_at_rest, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_lost_generation, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
