@@ -157,6 +157,26 @@ static int job_start(Job *j) {
         return operation_start(j->session, j);
 }
 
+static void cancel(Job *j, uid_t actor, Refusal *error) {
+        /* Of a creation the session itself has to be undone, also before its turn came. */
+        if (j->state == JOB_QUEUED && (j->type != JOB_CREATE || job_start(j) < 0)) {
+                job_end(j, JOB_CANCELED, error);
+                return;
+        }
+        j->cancel_requested = true;
+        operation_cancel(j->session->operation, actor, error);
+}
+
+/* One that runs met the same failure with its own intent. */
+void job_withdraw(Job *j) {
+        Refusal *error = NULL;
+
+        if (j->state != JOB_QUEUED)
+                return;
+        (void) refuse(&error, REFUSAL_CANCELED, "The request for the job could not be saved, so it was refused.");
+        cancel(j, j->actor_uid, error);
+}
+
 int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
         Refusal *error = NULL;
 
@@ -170,13 +190,7 @@ int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
                 return 0;
 
         (void) refuse(&error, REFUSAL_CANCELED, "The job was canceled by uid %u.", actor);
-        /* Of a creation the session itself has to be undone, also before its turn came. */
-        if (j->state == JOB_QUEUED && (j->type != JOB_CREATE || job_start(j) < 0)) {
-                job_end(j, JOB_CANCELED, error);
-                return 0;
-        }
-        j->cancel_requested = true;
-        operation_cancel(j->session->operation, actor, error);
+        cancel(j, actor, error);
         return 0;
 }
 

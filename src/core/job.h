@@ -65,6 +65,8 @@ double job_progress(const Job *j);      /* 0 … 1, -1 unknown */
 bool job_is_cancelable(const Job *j);
 /* A queued job ends at once; a running one is undone as far as it got and ends as `canceled` later. */
 int job_cancel(Job *j, uid_t actor, Refusal **reterr_refusal);
+/* The request for it could not be saved and is refused: it must not be carried out when its turn comes. */
+void job_withdraw(Job *j);
 
 /* For the operations (core/operation-*.c) only. */
 void job_set_stage(Job *j, const char *stage);

@@ -166,12 +166,28 @@ static void step_log_gone(Operation *o) {
         operation_next(o);
 }
 
+/* There is no way back from what follows. Where the request cannot be saved it is refused, and then it is not to be carried out
+ * as soon as something can be saved. */
+static void step_save_request(Operation *o) {
+        operation_commit_then_next(o);
+}
+
+const operation_step operation_steps_ask[] = { step_save_request, NULL };
+
 const operation_step operation_steps_destroy[] = {
         step_intend_destroy, step_kill, step_remove, step_removed, step_delete_generations, step_save_gone, step_log_gone, NULL,
 };
 
 /* Of a creation that asked nobody for anything yet. */
 const operation_step operation_steps_forget[] = { step_intend_destroy, step_delete_generations, step_save_gone, step_log_gone, NULL };
+
+/* It could not be saved that the generation is to go. */
+static void undo_intend_delete(Operation *o) {
+        o->snapshot->record.phase = SNAPSHOT_KEPT;
+        snapshot_mark_dirty(o->session, o->snapshot);
+        o->snapshot = NULL;
+        operation_undone(o);
+}
 
 static void step_intend_delete(Operation *o) {
         o->cancelable = false;
@@ -183,6 +199,7 @@ static void step_intend_delete(Operation *o) {
                 operation_fail(o, error);
                 return;
         }
+        o->undo = undo_intend_delete;
         o->snapshot->record.phase = SNAPSHOT_INTENT;
         snapshot_mark_dirty(o->session, o->snapshot);
         operation_commit_then_next(o);
@@ -190,6 +207,7 @@ static void step_intend_delete(Operation *o) {
 
 /* A failure leaves the row as an intent: the collection of what was left over goes on with it. */
 static void step_delete(Operation *o) {
+        o->undo = NULL;
         job_set_stage(o->job, "deleting the generation");
         delete_image(o, operation_provider_done);
 }

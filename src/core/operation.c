@@ -28,7 +28,7 @@ static OperationPlan plan_of(const Session *s, const Job *j) {
         case JOB_SNAPSHOT:
                 return (OperationPlan) { operation_steps_snapshot };
         case JOB_DESTROY:
-                return (OperationPlan) { operation_steps_destroy };
+                return (OperationPlan) { operation_steps_ask, operation_steps_destroy };
         case JOB_DELETE_SNAPSHOT:
                 return (OperationPlan) { operation_steps_delete_snapshot };
         default:

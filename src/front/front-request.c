@@ -218,6 +218,13 @@ static void pending_refuse(Pending *p, const Refusal *refusal) {
         (void) sd_bus_reply_method_errorf(p->message, bus_error_name(refusal->code), "%s", refusal->message);
 }
 
+static void withdraw(Pending *p) {
+        Job *j;
+
+        if (p->job > 0 && manager_get_job(p->front->manager, p->job, &j, NULL) >= 0)
+                job_withdraw(j);
+}
+
 static void on_saved(void *userdata, int r) {
         _cleanup_(front_pending_freep) Pending *p = userdata;
         _cleanup_refusal_ Refusal *refusal = NULL;
@@ -227,6 +234,7 @@ static void on_saved(void *userdata, int r) {
                 pending_answer(p);
                 return;
         }
+        withdraw(p);
         (void) refuse(&refusal, REFUSAL_STORE_FAILED,
                       "The request to %s could not be saved, so nothing was done: %s. Look at the disk of the state directory and try again.",
                       p->what, strerror(-r));

@@ -197,6 +197,30 @@ class Service(BusTest):
         wait(lambda: self.alice.manager('GetStatus')['StoreHealthy'], 'the store to recover')
         self.alice.wait_job(self.alice.verb('Snapshot', 'before'))
 
+    def test_what_is_refused_is_not_done_later(self):
+        """Neither when there is room again, nor when the job has ended that it would have waited for."""
+        import resource
+        full = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        self.alice.run('spared')
+        session = self.alice.get(self.alice.manager('GetSession', 's', 'spared'), SESSION, 'Id')
+        self.alice.wait_job(self.alice.verb('Snapshot', 'spared'))
+        for verb in ('Snapshot', 'Stop'):
+            self.rig.fake(latency_usec={'terminate': 2000000})
+            job = self.alice.verb(verb, 'spared')
+            if verb == 'Snapshot':
+                self.alice.wait_job(job)
+            resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, (1, full[1]))
+            try:
+                self.refused('StoreFailed', 'nothing was done', self.alice.verb, 'Destroy', 'spared')
+            finally:
+                resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, full)
+                self.rig.fake(latency_usec={'terminate': 0})
+            wait(lambda: self.alice.manager('GetStatus')['StoreHealthy'], 'the store to recover')
+            self.alice.wait_job(job)
+            wait(lambda: not self.alice.manager('ListJobs', 'a{sv}t', {'ended': V('b', False)}, 0)[0], 'the jobs to end')
+            self.assertEqual(self.alice.get(self.alice.manager('GetSession', 's', 'spared'), SESSION, 'Id'), session)
+            self.assertTrue(self.alice.manager('ListSnapshots', 'sa{sv}t', 'spared', {}, 0))
+
 
 if __name__ == '__main__':
     main()

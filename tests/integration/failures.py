@@ -265,6 +265,27 @@ def state_disk_full(w):
     w.works()
 
 
+def state_disk_full_at_a_destruction(w):
+    """What was refused is not done later."""
+    w.session()
+    w.bus.do("Hibernate", w.name)
+    session = w.id_of(w.name)
+    w.disk.fill()
+    try:
+        w.bus.verb("Destroy", w.name)
+        raise AssertionError("a destruction was accepted on a full disk")
+    except BusError as e:
+        assert "nothing was done" in str(e), f"the refusal is {e}"
+    finally:
+        w.disk.empty()
+    wait_for(lambda: w.bus.manager("GetStatus")["StoreHealthy"], "the store to be well again", 30)
+    crash_cases.settle(w)
+    assert w.id_of(w.name) == session
+    w.bus.do("Restore", w.name)
+    w.runs()
+    w.works()
+
+
 def state_disk_full_in_the_middle(w):
     w.session()
     fault, job = w.held()
@@ -694,6 +715,7 @@ CASES = (
     ("registry: its disk is full", registry_full),
     ("registry: credentials", credentials),
     ("state directory: full", state_disk_full),
+    ("state directory: full at a destruction", state_disk_full_at_a_destruction),
     ("state directory: full in the middle of a hibernation", state_disk_full_in_the_middle),
     ("swarm-layer: killed", layer_killed),
     ("a hibernation is canceled", canceled),

@@ -496,6 +496,45 @@ static void test_witness_broken(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* What is refused because it could not be saved is not carried out later, not even what knows no way back. */
+static void test_request_not_saved(void **state) {
+        const JobOptions first = { .generation = 1 };
+        Fixture *f = *state;
+        Session *s = create_running(f, "sigma");
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        for (unsigned i = 0; i < 2; i++) {
+                fill_disk(true);
+                Job *j = request(s, i ? JOB_DESTROY : JOB_DELETE_SNAPSHOT, i ? NULL : &first);
+                WAIT_FOR(f, job_state_is_ended(j->state));
+                assert_int_equal(j->state, JOB_FAILED);
+                assert_int_equal(j->error->code, REFUSAL_STORE_FAILED);
+                fill_disk(false);
+                WAIT_FOR(f, f->m->store_healthy && !s->operation);
+                assert_int_equal(s->state, SESSION_RUNNING);
+                assert_non_null(session_find_snapshot(s, 1));
+        }
+        assert_int_equal(fake_calls(f->p, FAKE_DELETE_IMAGE), 0);
+        assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
+        run_job(f, s, JOB_DELETE_SNAPSHOT, &first);
+}
+
+/* The same of what waits for another job, and of what waits for the provider. */
+static void test_queued_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "tau");
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        Job *hibernate = request(s, JOB_HIBERNATE, NULL), *stop = request(s, JOB_STOP, NULL);
+        job_withdraw(hibernate);
+        job_withdraw(stop);
+        assert_int_equal(stop->state, JOB_CANCELED);
+        assert_non_null(strstr(stop->error->message, "could not be saved"));
+        assert_int_equal(hibernate->state, JOB_RUNNING);
+        assert_null(hibernate->next);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -518,6 +557,8 @@ int main(void) {
                 T(test_witness_broken),
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_request_not_saved, setup_volatile, teardown),
+                T(test_queued_not_saved),
         };
         log_open("test-core-undone");
         return cmocka_run_group_tests(tests, NULL, NULL);
