@@ -167,10 +167,24 @@ static void cancel(Job *j, uid_t actor, Refusal *error) {
         operation_cancel(j->session->operation, actor, error);
 }
 
+/* Nobody was told of that session. */
+static void forget_created(Job *j) {
+        Session *s = manager_find_session(j->manager, j->session_id);
+
+        if (!s || s->operation || s->jobs)
+                return;
+        (void) free_and_strdup(&s->end_reason, "canceled");
+        int r = operation_recover(s, JOB_DESTROY, NULL, operation_steps_forget, NULL);
+        if (r < 0)
+                log_error_errno(r, "Session %s, whose creation was refused, could not be removed: %m", s->name);
+}
+
 /* One that runs met the same failure with its own intent. */
 void job_withdraw(Job *j) {
         Refusal *error = NULL;
 
+        if (j->type == JOB_CREATE && j->state == JOB_FAILED)
+                forget_created(j);
         if (j->state != JOB_QUEUED)
                 return;
         (void) refuse(&error, REFUSAL_CANCELED, "The request for the job could not be saved, so it was refused.");

@@ -196,6 +196,7 @@ class Service(BusTest):
             resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, full)
         wait(lambda: self.alice.manager('GetStatus')['StoreHealthy'], 'the store to recover')
         self.alice.wait_job(self.alice.verb('Snapshot', 'before'))
+        wait(lambda: 'lost' not in [r['Name'] for r in self.alice.manager('ListSessions', 'a{sv}t', {}, 0)[0]], 'nothing to be left of the creation')
 
     def test_what_is_refused_is_not_done_later(self):
         """Neither when there is room again, nor when the job has ended that it would have waited for."""
