@@ -52,7 +52,7 @@ static int check_image(const char *image, Refusal **reterr) {
 }
 
 static int check_parameters(const SessionParameters *p, Refusal **reterr) {
-        char asked[32], least[32], most[32];
+        char least[32], most[32];
         int r = 0;
 
         if (!isempty(p->name) && !session_name_is_valid(p->name))
@@ -73,9 +73,8 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
         if (!isnan(p->cpus) && p->cpus != 0 && !(p->cpus >= CPUS_MIN && p->cpus <= CPUS_MAX))
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--cpus= (option `cpus`) is %g; a session has %g to %g.", p->cpus, CPUS_MIN, CPUS_MAX);
         if (p->memory_bytes != 0 && (p->memory_bytes < MEMORY_MIN || p->memory_bytes > MEMORY_MAX))
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is %s; a session has %s to %s.",
-                              format_bytes(asked, sizeof(asked), p->memory_bytes), format_bytes(least, sizeof(least), MEMORY_MIN),
-                              format_bytes(most, sizeof(most), MEMORY_MAX));
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is %" PRIu64 " bytes; a session has %s to %s.", p->memory_bytes,
+                              format_bytes(least, sizeof(least), MEMORY_MIN), format_bytes(most, sizeof(most), MEMORY_MAX));
         if (p->idle_timeout_usec != 0 && p->idle_timeout_usec < IDLE_TIMEOUT_MIN)
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--idle-timeout= (option `idle_timeout_usec`) is %" PRIu64 " microseconds; it must be 1min or more.",
                               p->idle_timeout_usec);

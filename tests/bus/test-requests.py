@@ -75,6 +75,8 @@ class Arguments(BusTest):
         self.refused(INVALID, 'cpus', c, 'n', cpus=V('d', 16.5))
         self.refused(INVALID, 'memory_bytes', c, 'n', memory_bytes=V('t', 0))
         self.refused(INVALID, 'memory_bytes', c, 'n', memory_bytes=V('t', 1))
+        # Rounded it would be the limit itself.
+        self.refused(INVALID, 'is 67108863 bytes', c, 'n', memory_bytes=V('t', (64 << 20) - 1))
         self.refused(INVALID, 'memory_reservation_bytes', c, 'n', memory_bytes=V('t', 64 << 20), memory_reservation_bytes=V('t', 65 << 20))
         self.refused(INVALID, 'memory_reservation_bytes.*is 0', c, 'n', memory_reservation_bytes=V('t', 0))
         for usec in (0, 1, 59999999):
