@@ -62,9 +62,12 @@ const char *front_action(uid_t uid, const Session *s, const char *own, const cha
 
 /* What the core did not do: logs it, sets the error. Takes *refusal. */
 int front_refused(uid_t uid, const char *verb, const Subject *subject, int r, Refusal **refusal, sd_bus_error *reterr);
-/* Sends `reply` when the intent is on disk, or StoreFailed. Returns what the handler returns. */
+/* Sends `reply` when the intent is on disk, or StoreFailed; then `job` is not carried out. Returns what the handler returns. */
 int front_reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
                       uint64_t job);
+/* The same for what has taken effect already. */
+int front_reply_done(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
+                     uint64_t job);
 /* For a call to a provider: the pending answer is `userdata`, front_call_done() the callback. */
 int front_pending_new(Front *f, sd_bus_message *m, uid_t uid, const char *verb, const Subject *subject, Pending **ret);
 Pending *front_pending_free(Pending *p);

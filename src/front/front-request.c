@@ -14,6 +14,7 @@ struct Pending {
         sd_bus_message *message, *reply;
         uid_t uid;
         uint64_t job;
+        bool carried_out;               /* already, whether or not that can be saved */
         char *what, *session_id, *session_name, *provider;
         uid_t owner;
         Pending *next, *prev;
@@ -221,7 +222,7 @@ static void pending_refuse(Pending *p, const Refusal *refusal) {
 static void withdraw(Pending *p) {
         Job *j;
 
-        if (p->job > 0 && manager_get_job(p->front->manager, p->job, &j, NULL) >= 0)
+        if (p->job > 0 && !p->carried_out && manager_get_job(p->front->manager, p->job, &j, NULL) >= 0)
                 job_withdraw(j);
 }
 
@@ -235,15 +236,15 @@ static void on_saved(void *userdata, int r) {
                 return;
         }
         withdraw(p);
-        (void) refuse(&refusal, REFUSAL_STORE_FAILED,
-                      "The request to %s could not be saved, so nothing was done: %s. Look at the disk of the state directory and try again.",
-                      p->what, strerror(-r));
+        (void) refuse(&refusal, REFUSAL_STORE_FAILED, "The request to %s %s: %s. Look at the disk of the state directory and try again.", p->what,
+                      p->carried_out ? "was carried out, but could not be saved, and is forgotten if the service ends now" :
+                      "could not be saved, so nothing was done", strerror(-r));
         if (refusal)
                 pending_refuse(p, refusal);
 }
 
-int front_reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
-                      uint64_t job) {
+static int reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
+                       uint64_t job, bool carried_out) {
         _cleanup_(front_pending_freep) Pending *p = NULL;
         int r;
 
@@ -252,11 +253,22 @@ int front_reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t 
                 return r;
         p->reply = sd_bus_message_ref(reply);
         p->job = job;
+        p->carried_out = carried_out;
         r = manager_on_commit(f->manager, on_saved, p, &p->wait);
         if (r < 0)
                 return r;
         TAKE_PTR(p);
         return 1;
+}
+
+int front_reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
+                      uint64_t job) {
+        return reply_saved(f, m, reply, uid, verb, subject, job, false);
+}
+
+int front_reply_done(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
+                     uint64_t job) {
+        return reply_saved(f, m, reply, uid, verb, subject, job, true);
 }
 
 void front_call_done(void *userdata, int r, const Refusal *refusal) {

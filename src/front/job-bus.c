@@ -174,7 +174,7 @@ int method_cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         r = bus_reply_new(m, &reply, "");
         if (r < 0)
                 return r;
-        return front_reply_saved(f, m, reply, uid, "cancel", &subject, id);
+        return front_reply_done(f, m, reply, uid, "cancel", &subject, id);
 }
 
 typedef struct JobFilter {

@@ -130,7 +130,7 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = sd_bus_message_append_strv(reply, warnings);
-        return r < 0 ? r : front_reply_saved(f, m, reply, uid, "reload", &NO_SUBJECT, 0);
+        return r < 0 ? r : front_reply_done(f, m, reply, uid, "reload", &NO_SUBJECT, 0);
 }
 
 static int property_get_version(sd_bus *bus, const char *path, const char *interface, const char *property,

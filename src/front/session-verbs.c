@@ -161,7 +161,7 @@ int method_session_touch(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = bus_reply_new(m, &reply, "");
         if (r < 0)
                 return r;
-        return front_reply_saved(f, m, reply, uid, "touch", &subject, 0);
+        return front_reply_done(f, m, reply, uid, "touch", &subject, 0);
 }
 
 static int read_kill(sd_bus_message *m, int *ret_signal, Refusal **refusal) {

@@ -213,6 +213,8 @@ class Service(BusTest):
             resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, (1, full[1]))
             try:
                 self.refused('StoreFailed', 'nothing was done', self.alice.verb, 'Destroy', 'spared')
+                if verb == 'Snapshot':
+                    self.refused('StoreFailed', 'was carried out, but could not be saved', self.alice.manager, 'TouchSession', 'sa{sv}t', 'spared', {}, 0)
             finally:
                 resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_FSIZE, full)
                 self.rig.fake(latency_usec={'terminate': 0})
