@@ -47,12 +47,21 @@ static const JsonField info_fields[] = {
         INFO(device, U64, 0),
         INFO(inode, U64, 0),
         INFO(clean_usec, U64, 0),
+        INFO(boot, STRING, 64),
         {}
 };
 
 void layer_index_info_done(LayerIndexInfo *i) {
         json_fields_free(info_fields, i);
         *i = (LayerIndexInfo) {};
+}
+
+char *layer_index_boot(void) {
+        _cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+        char id[37];
+        ssize_t n = fd < 0 ? -1 : read(fd, id, sizeof(id));
+
+        return n == sizeof(id) && id[36] == '\n' ? strndup(id, 36) : NULL;
 }
 
 int64_t layer_index_ctime(const struct stat *st) {

@@ -40,9 +40,13 @@ typedef struct LayerIndexInfo {
         char *upperdir;
         uint64_t device, inode;         /* of the upperdir */
         usec_t clean_usec;              /* realtime; what has a ctime from 20 ms before it on counts as changed */
+        char *boot;                     /* of the system, in which the change times were read; NULL: not known */
 } LayerIndexInfo;
 
 void layer_index_info_done(LayerIndexInfo *i);
+
+/* The id of the running boot, a new string; NULL when it cannot be read. */
+char *layer_index_boot(void);
 
 /* Walk order: a directory before what is in it, names by byte value. <0, 0, >0. */
 int layer_path_compare(const char *a, const char *b);

@@ -32,6 +32,7 @@ typedef struct Push {
         LayerChannel *channel;
         LayerResult *result;
         char *host;                     /* of the sessions' registry */
+        char *boot;                     /* NULL: not known */
         Registry *registry;
         LayerImage parent;
         LayerBase base;
@@ -84,6 +85,7 @@ static void push_done(Push *p) {
         sync_wait(&p->sync);
         push_reset(p);
         free(p->host);
+        free(p->boot);
         if (p->sync.fd >= 0)
                 (void) close(p->sync.fd);
 }
@@ -119,7 +121,8 @@ static int open_upperdir(Push *p, Refusal **reterr_refusal) {
         return 0;
 }
 
-/* 0 when the index describes this directory as of the image asked for; -ESTALE in every other case. */
+/* 0 when the index describes this directory as of the image asked for; -ESTALE in every other case. So is one of an earlier
+ * boot: where the power was lost, what fdatasync() has put on the disk is there with the change time of before. */
 static int open_index(Push *p) {
         const LayerIndexInfo *info;
 
@@ -127,7 +130,7 @@ static int open_index(Push *p) {
                 return -ESTALE;
         info = layer_index_info(p->index);
         return streq(info->image, p->request->image) && streq(info->upperdir, p->request->upperdir) &&
-               info->device == p->upperdir.st_dev && info->inode == p->upperdir.st_ino ? 0 : -ESTALE;
+               info->device == p->upperdir.st_dev && info->inode == p->upperdir.st_ino && p->boot && streq_ptr(info->boot, p->boot) ? 0 : -ESTALE;
 }
 
 static size_t session_layers(const Push *p) {
@@ -270,6 +273,7 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
                 .device = p->upperdir.st_dev,
                 .inode = p->upperdir.st_ino,
                 .clean_usec = realtime_usec(),
+                .boot = p->boot,
         };
         int r;
 
@@ -372,6 +376,7 @@ static void commit_index(Push *p) {
                 .device = p->upperdir.st_dev,
                 .inode = p->upperdir.st_ino,
                 .clean_usec = p->clean_usec,
+                .boot = p->boot,
         };
 
         int r = p->new_index ? layer_index_commit(p->new_index, &info) : 0;
@@ -451,6 +456,7 @@ int layer_push(const LayerRequest *request, LayerChannel *channel, LayerResult *
         p.host = strndup(host, n);
         if (!p.host)
                 return -ENOMEM;
+        p.boot = layer_index_boot();
         r = open_upperdir(&p, reterr_refusal);
         if (r < 0)
                 return r;

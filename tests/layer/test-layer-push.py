@@ -439,6 +439,29 @@ done"""
         thread.join()
         s.check(child)
 
+    def test_index_of_earlier_boot(self):
+        """A power loss may leave a file's newer bytes under its older change time."""
+        s = self.session("boot")
+        write(f"{s.merged}/a")
+        s.save()
+        write(f"{s.merged}/b")
+        self.assertEqual(s.save().result["session_layers"], 2)
+        other, boot = self.scratch / "boot_id", "/proc/sys/kernel/random/boot_id"
+        write(other, b"f47ac10b-58cc-4372-a567-0e02b2c3d479\n")
+        subprocess.run(["mount", "--bind", other, boot], check=True)
+        try:
+            child = s.save()
+            self.assertEqual(child.result["session_layers"], 1)    # a full walk upon the base
+            s.check(child)
+            write(f"{s.merged}/c")
+            self.assertEqual(s.save().result["session_layers"], 2)
+            write(other, b"")           # not known: nothing is passed over, and what is written then does not serve later
+            self.assertEqual(s.save().result["session_layers"], 1)
+            self.assertEqual(s.save().result["session_layers"], 1)
+        finally:
+            subprocess.run(["umount", boot], check=True)
+        self.assertEqual(s.save().result["session_layers"], 1)
+
     def test_index_unusable(self):
         s = self.session("index")
         write(f"{s.merged}/a")

@@ -17,6 +17,7 @@ static char path[128];
 
 static const LayerIndexInfo info = {
         .image = (char *) "h/r@sha256:x", .upperdir = (char *) "/upper", .device = 7, .inode = 8, .clean_usec = 1700000000000000,
+        .boot = (char *) "f47ac10b-58cc-4372-a567-0e02b2c3d479",
 };
 
 static int setup(void **state) {
@@ -72,6 +73,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(layer_index_open(path, &r), 0);
         assert_string_equal(layer_index_info(r)->image, info.image);
         assert_int_equal(layer_index_info(r)->clean_usec, info.clean_usec);
+        assert_string_equal(layer_index_info(r)->boot, info.boot);
         for (unsigned pass = 0; pass < 2; pass++) {
                 for (unsigned i = 0; i < 1000; i++) {
                         const LayerIndexEntry *e = layer_index_peek(r);
