@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Generations that are to go: those whose push was cut off or undone, and those beyond GenerationsMax=. A row
- * in the intent phase that no operation works on is garbage; it goes when the registry has confirmed the deletion. */
+ * in the intent phase that no operation works on is garbage; it goes when the registry has confirmed the deletion. The
+ * registry is asked only when that phase is on the disk: after a crash nothing may be listed that has lost its files. */
 
 #include <utlist.h>
 
@@ -42,17 +43,32 @@ static void on_deleted(void *userdata, int r, const Refusal *refusal) {
         (void) timer_arm(s->garbage_retry, backoff_next(&s->garbage_backoff));
 }
 
+static void on_saved(void *userdata, int r) {
+        Session *s = userdata;
+
+        s->garbage_wait = NULL;
+        session_collect_garbage(s);
+}
+
+static void delete_garbage(Session *s, Snapshot *garbage) {
+        const SnapshotRecord *rec = &garbage->record;
+        _cleanup_free_ char *reference = rec->image ? strdup(rec->image) : registry_reference(s->manager->config, rec->repository, rec->tag);
+
+        s->garbage = garbage;
+        int r = reference ? s->provider->vtable->delete_image(s->provider, reference, on_deleted, s, &s->call) : -ENOMEM;
+        if (r < 0)
+                on_deleted(s, r, NULL);
+}
+
 void session_collect_garbage(Session *s) {
         if (s->operation || s->call || !s->provider || s->manager->stopping || (s->garbage_retry && timer_is_armed(s->garbage_retry)))
                 return;
         for (Snapshot *i = s->snapshots; i; i = i->hh.next)
                 if (i->record.phase == SNAPSHOT_INTENT) {
-                        _cleanup_free_ char *reference = i->record.image ? strdup(i->record.image) :
-                                registry_reference(s->manager->config, i->record.repository, i->record.tag);
-                        s->garbage = i;
-                        int r = reference ? s->provider->vtable->delete_image(s->provider, reference, on_deleted, s, &s->call) : -ENOMEM;
-                        if (r < 0)
-                                on_deleted(s, r, NULL);
+                        if (!i->dirty)
+                                delete_garbage(s, i);
+                        else if (!s->garbage_wait && manager_on_commit(s->manager, on_saved, s, &s->garbage_wait) < 0)
+                                log_oom();
                         return;
                 }
 }

@@ -49,6 +49,7 @@ Session *session_free(Session *s) {
         provider_call_cancel(s->call);
         timer_free(s->retry);
         timer_free(s->garbage_retry);
+        commit_wait_cancel(s->garbage_wait);
         manager_forget_session(s->manager, s);
         session_spec_done(&s->spec);
         free(s->id);

@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 typedef struct Operation Operation;
+typedef struct CommitWait CommitWait;
 
 /* What the container is made with; saved as JSON (core/session-spec.c). */
 typedef struct SessionSpec {
@@ -78,6 +79,7 @@ struct Session {
         Timer *retry;                   /* a save of an exited session that failed is tried again */
         Timer *garbage_retry;
         Backoff garbage_backoff;
+        CommitWait *garbage_wait;       /* what is to go is so on the disk first */
         ProviderCall *call;             /* of the orchestrator itself, beside any operation: thaw, delete */
         Snapshot *garbage;              /* what the call deletes */
         TaskState task;

@@ -477,6 +477,31 @@ static void test_end_not_saved(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* The disk is full from the moment on at which the first generation is to go by the limit. */
+static void fill_at_limit(void *userdata, ObjectKind kind, void *object, uint64_t mask) {
+        const Snapshot *first = kind == OBJECT_SESSION ? session_find_any_snapshot(object, 1) : NULL;
+
+        if (first && first->record.phase == SNAPSHOT_INTENT)
+                fill_disk(true);
+}
+
+/* What is deleted, is so on the disk first, or it would be a generation without files after a crash. */
+static void test_deletion_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "sigma");
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        f->m->config->generations_max = 1;
+        manager_set_observer(f->m, fill_at_limit, NULL);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, !f->m->store_healthy);
+        assert_int_equal(fake_calls(f->p, FAKE_DELETE_IMAGE), 0);
+        manager_set_observer(f->m, NULL, NULL);
+        fill_disk(false);
+        WAIT_FOR(f, !session_find_any_snapshot(s, 1));
+        assert_int_equal(fake_calls(f->p, FAKE_DELETE_IMAGE), 1);
+}
+
 /* Proven, and it ran on: what was saved is a snapshot, and the session goes on. */
 static void test_witness_broken(void **state) {
         Fixture *f = *state;
@@ -559,6 +584,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_request_not_saved, setup_volatile, teardown),
                 T(test_queued_not_saved),
+                cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
         };
         log_open("test-core-undone");
         return cmocka_run_group_tests(tests, NULL, NULL);
