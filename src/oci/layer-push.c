@@ -24,7 +24,7 @@
 typedef struct Sync {
         pthread_t thread;
         bool running;
-        int fd;
+        int fd, error;
 } Sync;
 
 typedef struct Push {
@@ -55,7 +55,9 @@ static usec_t realtime_usec(void) {
 }
 
 static void *run_sync(void *userdata) {
-        (void) syncfs(((Sync *) userdata)->fd);
+        Sync *s = userdata;
+
+        s->error = syncfs(s->fd) < 0 ? -errno : 0;
         return NULL;
 }
 
@@ -379,7 +381,9 @@ static void commit_index(Push *p) {
                 .boot = p->boot,
         };
 
-        int r = p->new_index ? layer_index_commit(p->new_index, &info) : 0;
+        int r = p->sync.error;
+        if (r >= 0 && p->new_index)
+                r = layer_index_commit(p->new_index, &info);
         if (r < 0)
                 warn_without_index(p, r);
 }

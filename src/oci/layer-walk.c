@@ -456,13 +456,18 @@ static int handle_gone(Walker *w, const Known *known) {
 static int visit_left_out(Walker *w, const struct stat *st) {
         char proc[320];
         Known known;
-        int r;
+        int hides, r;
 
         r = look_up(w, st, false, &known);
         if (r < 0)
                 return r;
         proc_path(top(w)->fd, ".", proc);
-        if (known.type == 0 && !top(w)->forced && !w->doomed && (w->depth == 1 || xattr_is_copied_up(proc)))
+        hides = known.type == 0 && !top(w)->forced && !w->doomed;
+        if (hides && w->depth > 1)
+                hides = xattr_is_copied_up(proc);
+        if (hides < 0)
+                return hides;
+        if (hides)
                 r = (r = emit_parents(w)) < 0 ? r : layer_tar_whiteout(w->walk->tar, w->path);
         else
                 r = handle_gone(w, &known);

@@ -134,8 +134,10 @@ int xattr_is_opaque(const char *path) {
         return errno == ENODATA || errno == EOPNOTSUPP || errno == ERANGE ? 0 : -errno;
 }
 
-bool xattr_is_copied_up(const char *path) {
-        return lgetxattr(path, OVERLAY_PREFIX "origin", NULL, 0) >= 0;
+int xattr_is_copied_up(const char *path) {
+        if (lgetxattr(path, OVERLAY_PREFIX "origin", NULL, 0) >= 0)
+                return 1;
+        return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
 }
 
 static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {

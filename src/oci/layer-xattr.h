@@ -39,8 +39,8 @@ int xattr_list_read(XattrList *l, const char *path, XattrFlags *ret_flags);
 /* 1 when the directory is opaque, 0 when not. */
 int xattr_is_opaque(const char *path);
 
-/* Whether the directory was copied up, so that a lower layer has one there. */
-bool xattr_is_copied_up(const char *path);
+/* 1 when the directory was copied up, so that a lower layer has one there, 0 when not. */
+int xattr_is_copied_up(const char *path);
 
 bool xattr_list_has_default_acl(const XattrList *l);
 

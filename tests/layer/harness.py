@@ -2,6 +2,7 @@
 """A real registry, real overlay mounts and the child under test; only the standard library."""
 
 import ctypes
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -42,6 +43,21 @@ def need_root():
 def private_mounts():
     if libc.unshare(CLONE_NEWNS) < 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) < 0:
         raise OSError(ctypes.get_errno(), "unshare")
+
+
+def fail_syncfs():
+    """EIO for it, in this thread and what it starts, by a filter of system calls (seccomp(2))."""
+    number = {"x86_64": 306, "aarch64": 267}[os.uname().machine]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in (
+        (0x20, 0, 0, 0),                            # load the number
+        (0x15, 0, 1, number),                       # not equal: skip one
+        (0x06, 0, 0, 0x00050000 | errno.EIO),       # SECCOMP_RET_ERRNO
+        (0x06, 0, 0, 0x7fff0000)))                  # SECCOMP_RET_ALLOW
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
+    PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def sha256(data):

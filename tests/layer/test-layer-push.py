@@ -338,6 +338,23 @@ class PushTest(unittest.TestCase):
         finally:
             subprocess.run(["umount", disk], check=True)
 
+    def test_disk_fails_to_sync(self):
+        """An index after which pages may be dirty would miss what is written to them."""
+        s = self.session("unsynced")
+        write(f"{s.merged}/a")
+        children = []
+
+        def push():
+            harness.fail_syncfs()
+            children.append(s.save())
+
+        thread = threading.Thread(target=push)      # what it starts cannot sync either
+        thread.start()
+        thread.join()
+        self.assertRegex(children[0].errors, "index of session unsynced cannot be written to .*: Input/output error")
+        self.assertFalse(os.path.exists(s.index))
+        s.check(children[0])
+
     def test_precopy_while_writing(self):
         """The first pass runs over a tree that changes under it; the result is that of the freeze."""
         s = self.session("busy")

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A disk that fails while a writable layer is read. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "basic/string-util.h"
+#include "oci/layer-walk.h"
+
+static int origin_error;
+
+/* Instead of the C library's. */
+ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size) {
+        errno = streq(name, "trusted.overlay.origin") ? origin_error : ENODATA;
+        return errno == 0 ? 0 : -1;
+}
+
+static int count(const void *data, size_t n, void *userdata) {
+        *(size_t *) userdata += n;
+        return 0;
+}
+
+static int walk(const char *upperdir, size_t *ret_size) {
+        _cleanup_layer_tar_ LayerTar *tar = NULL;
+        LayerWalk w = { .upperdir = upperdir };
+
+        *ret_size = 0;
+        assert_int_equal(layer_tar_new(count, ret_size, &tar), 0);
+        w.tar = tar;
+        int r = layer_walk_run(&w, NULL);
+        if (r >= 0 && layer_tar_entries(tar) > 0)
+                assert_int_equal(layer_tar_finish(tar), 0);
+        layer_walk_done(&w);
+        return r;
+}
+
+/* A socket in the place of a file of an older layer, which comes back where nobody says that it is gone. */
+static void test_origin_unreadable(void **state) {
+        char directory[] = "/tmp/test-layer-walk.XXXXXX", below[64], path[80];
+        size_t size;
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(below, sizeof(below), "%s/below", directory);
+        (void) snprintf(path, sizeof(path), "%s/socket", below);
+        assert_int_equal(mkdir(below, 0755), 0);
+        assert_int_equal(mknod(path, S_IFSOCK | 0644, 0), 0);
+
+        origin_error = 0;
+        assert_int_equal(walk(directory, &size), 0);
+        size_t with_whiteout = size;
+        origin_error = ENODATA;
+        assert_int_equal(walk(directory, &size), 0);
+        assert_true(size < with_whiteout);
+        origin_error = EIO;
+        assert_int_equal(walk(directory, &size), -EIO);
+
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(below), 0);
+        assert_int_equal(rmdir(directory), 0);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_origin_unreadable),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
