@@ -140,13 +140,20 @@ static int on_progress(void *userdata, curl_off_t dt, curl_off_t dn, curl_off_t 
         return x->enough || (x->registry->cancel && atomic_load(x->registry->cancel));
 }
 
-bool url_same_origin(const char *a, const char *b) {
-        const char *pa = strstr(a, "://"), *pb = strstr(b, "://");
+/* Of scheme, host and port; a port that goes without saying is not counted. 0: it has none of them. */
+static size_t origin_length(const char *url) {
+        const char *host = strstr(url, "://"), *port = strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
+        size_t n;
 
-        if (!pa || !pb)
-                return false;
-        size_t na = (size_t) (pa - a) + 3 + strcspn(pa + 3, "/?#"), nb = (size_t) (pb - b) + 3 + strcspn(pb + 3, "/?#");
-        return na == nb && strncasecmp(a, b, na) == 0;
+        if (!host)
+                return 0;
+        n = (size_t) (host - url) + 3 + strcspn(host + 3, "/?#");
+        return strncmp(url + n - strlen(port), port, strlen(port)) == 0 ? n - strlen(port) : n;
+}
+
+bool url_same_origin(const char *a, const char *b) {
+        size_t na = origin_length(a), nb = origin_length(b);
+        return na > 0 && na == nb && strncasecmp(a, b, na) == 0;
 }
 
 static int add_header(struct curl_slist **list, const char *name, const char *value) {

@@ -8,6 +8,7 @@
 #include "basic/string-util.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
+#include "oci/registry-http.h"
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define DIGEST "sha256:" HEX
@@ -96,6 +97,25 @@ static void test_urls(void **state) {
                         fail_msg("\"%s\" was taken", bad[i]);
 }
 
+/* Where a password may go. Servers leave a default port out of the addresses that they give. */
+static void test_origins(void **state) {
+        static const char *const same[][2] = {
+                { "https://host", "https://HOST/v2/" }, { "https://host:443", "https://host/v2/" }, { "https://host", "HTTPS://host:443?x" },
+                { "http://[::1]:80", "http://[::1]/" }, { "http://host:5000", "http://host:5000/x" },
+        }, *const other[] = {
+                "http://host", "http://host:443", "https://host:80", "https://host:4443", "https://host:44", "https://host.example", "https://hos",
+                "https://host@other", "https://other/https://host", "https:", "host", "",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(same); i++) {
+                assert_true(url_same_origin(same[i][0], same[i][1]));
+                assert_true(url_same_origin(same[i][1], same[i][0]));
+        }
+        for (size_t i = 0; i < ELEMENTSOF(other); i++)
+                if (url_same_origin("https://host", other[i]) || url_same_origin(other[i], "https://host:443"))
+                        fail_msg("%s", other[i]);
+}
+
 static void test_digest(void **state) {
         char d[DIGEST_SIZE];
 
@@ -122,6 +142,7 @@ int main(void) {
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_lengths),
                 cmocka_unit_test(test_urls),
+                cmocka_unit_test(test_origins),
                 cmocka_unit_test(test_digest),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
