@@ -110,11 +110,12 @@ int registry_mount_blob(Registry *g, const char *digest, const char *from_reposi
         return 0;
 }
 
-/* The source of a PATCH, watched for the test's sake. */
+/* The source of a PATCH. */
 typedef struct Watched {
         registry_source source;
         void *userdata;
         uint64_t sent;
+        bool ended;
 } Watched;
 
 static ssize_t read_watched(void *buf, size_t size, void *userdata) {
@@ -126,6 +127,7 @@ static ssize_t read_watched(void *buf, size_t size, void *userdata) {
         n = w->source(buf, size, w->userdata);
         if (n > 0)
                 w->sent += (uint64_t) n;
+        w->ended = n == 0;
         return n;
 }
 
@@ -148,6 +150,13 @@ static int send_upload(Registry *g, char **location, registry_source source, voi
                 /* A token that ended between POST and PATCH: the next attempt fetches a new one. */
                 g->passing = g->passing || (a.status == 401 && g->token);
                 return r;
+        }
+        /* libcurl ends without an error when the answer comes before that and the connection is closed with it. What was
+         * read until then has a digest as well, under which the registry would take and give back half a layer. */
+        if (!watched.ended) {
+                g->passing = true;
+                return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
+                              "The registry %s answered before it had all bytes while %s. Check it, and the proxy in front of it.", g->host, doing);
         }
         free(*location);
         *location = TAKE_PTR(next);

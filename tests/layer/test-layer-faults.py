@@ -203,6 +203,46 @@ class FaultTest(unittest.TestCase):
         self.assertEqual(state["left"], 0)
         self.assertEqual(child.types().count("read-done"), 1)
 
+    def answering_early(self, times):
+        """The answer comes, and with it the end of the connection, before all bytes have. What came is taken for all."""
+        state, drained = {"left": times}, threading.Event()
+
+        def fault(h):
+            if h.command == "PATCH":
+                state.pop("data", None)
+                if state["left"] == 0:
+                    return False
+                state["left"] -= 1
+                pieces = h.body()
+                state["data"] = next(pieces)
+                h.wfile.write(f"HTTP/1.1 202 Accepted\r\nLocation: {h.path}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                h.close_connection = True
+                try:
+                    for data in pieces:
+                        state["data"] += data
+                finally:
+                    drained.set()
+                return True
+            if h.command == "PUT" and "/blobs/" in h.path and "data" in state:
+                drained.wait(10)
+                del h.headers["Content-Length"]
+                status, headers, data, _ = h.ask(body=state.pop("data"))
+                h.answer(status, data, headers)
+                return True
+        return state, fault
+
+    def test_answered_early(self):
+        """Half a layer has a digest, too."""
+        self.fill(4)
+        state, fault = self.answering_early(1)
+        self.works(self.push(fault))
+        self.assertEqual(state["left"], 0)
+
+    def test_answered_early_always(self):
+        self.fill(24)           # more than is in memory at a time
+        _, fault = self.answering_early(1000)
+        self.refused(self.push(fault), "uploading a layer")
+
     def test_cut_always(self):
         self.fill(12)
         _, fault = self.cutting(1000, 1 << 20)
