@@ -37,8 +37,8 @@ static bool is_configured_host(const LayerRegistry *configured, const char *host
 
 /* Docker's rule for insecure registries: 127.0.0.0/8 is always one. */
 static bool is_local_host(const char *host) {
-        const char *rest = startswith(host, "localhost");
-        return startswith(host, "127.") || (rest && (!*rest || *rest == ':'));
+        const char *rest = startswith(host, "localhost"), *number = startswith(host, "127.");
+        return (number && !number[strspn(number, "0123456789.:")]) || (rest && (!*rest || *rest == ':'));
 }
 
 static int set_address(Registry *g, const LayerRegistry *configured, const char *host) {
