@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Random changes over many generations. The model is the container itself: what a pull gives must be what it was.
-SWARM_SEED=N repeats a run."""
+SWARM_SEED=N is another run, SWARM_SEED=random one that says its number."""
 
 import importlib.util
 import os
@@ -160,7 +160,8 @@ class Model(push_test.PushTest):
         return root, s.image
 
     def test_model(self):
-        seed = int(os.environ.get("SWARM_SEED") or random.randrange(2**32))
+        seed = os.environ.get("SWARM_SEED", "1")
+        seed = random.randrange(2**32) if seed == "random" else int(seed)
         print(f"SWARM_SEED={seed}", flush=True)
         rng, began, n = random.Random(seed), time.monotonic(), 0
         lower, image = self.lower, self.base
