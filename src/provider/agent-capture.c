@@ -6,7 +6,7 @@
  * of a snapshot:
  *   inspect → swarm-layer copies what is there → freeze → swarm-layer reads what changed meanwhile → thaw → push, proof
  * of an exited container:
- *   inspect: witness → swarm-layer → inspect again: witness still holds.
+ *   inspect: witness → swarm-layer → inspect again: witness still holds → by a SIGKILL: ask whether it was for its memory.
  * However it ends, but for a hold that succeeds, nothing stays frozen: thawed first, then called back. */
 
 #include "basic/crash-points.h"
