@@ -4,26 +4,25 @@
  * just this moment, its orchestrator fills the empty slot as well. Both run for seconds before one of them is stopped. So
  * a start waits until the slot is empty. */
 
+#include "basic/log.h"
 #include "provider/swarm-internal.h"
 
 #define SLOT_POLL_USEC (50 * USEC_PER_MSEC)
-#define SLOT_HISTORY_USEC (2 * USEC_PER_SEC)
-#define SLOT_REMOVE_USEC (10 * USEC_PER_SEC)
+#define SLOT_WAIT_USEC (10 * USEC_PER_SEC)
 #define SLOT_GAP_USEC USEC_PER_SEC
 
 static void ask(SwarmCall *c);
 
-/* A task that is over keeps its slot until Swarm has removed it. What Swarm does not mean to remove, which it says a moment
- * after the service went to 0, is history of somebody else's update and stays, as does what is on a node that is down. */
+/* A task that is over keeps its slot until Swarm has removed it. After a restart of the Engine it may take Swarm seconds to
+ * begin with that. What is on a node that is down stays. */
 static bool is_taken(const SwarmCall *c, const json_t *tasks) {
-        usec_t now = swarm_now();
         const json_t *o;
         SwarmTask t;
         size_t i;
 
         json_array_foreach(tasks, i, o)
                 if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && !(t.node && swarm_node_is_down(c->swarm, t.node)) &&
-                    now < c->slot_since_usec + (t.desired == SWARM_TASK_REMOVE ? SLOT_REMOVE_USEC : SLOT_HISTORY_USEC))
+                    swarm_task_keeps_slot(&t, c->run))
                         return true;
         return false;
 }
@@ -43,14 +42,19 @@ static void on_tasks(const EngineAnswer *a, void *userdata) {
         c->engine = NULL;
         if (a->outcome == ENGINE_OK)
                 count_time(c);
-        if (a->outcome != ENGINE_OK)
+        if (a->outcome != ENGINE_OK) {
                 swarm_call_fail(c, a, "list the tasks of the session");
-        else if (is_taken(c, a->json))
-                swarm_call_later(c, SLOT_POLL_USEC, ask);
-        else {
-                c->slot_known = true;
-                c->slot_next(c);
+                return;
         }
+        if (is_taken(c, a->json)) {
+                if (swarm_now() < c->slot_since_usec + SLOT_WAIT_USEC) {
+                        swarm_call_later(c, SLOT_POLL_USEC, ask);
+                        return;
+                }
+                log_debug("Session %s: Swarm still has a task of its last run; it is started beside that.", swarm_call_subject(c));
+        }
+        c->slot_known = true;
+        c->slot_next(c);
 }
 
 static void ask(SwarmCall *c) {
@@ -62,7 +66,8 @@ static void ask(SwarmCall *c) {
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_tasks);
 }
 
-void swarm_wait_for_slot(SwarmCall *c, swarm_step next) {
+void swarm_wait_for_slot(SwarmCall *c, uint64_t run, swarm_step next) {
+        c->run = run;
         c->slot_next = next;
         ask(c);
 }

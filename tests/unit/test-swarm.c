@@ -100,6 +100,28 @@ static void test_task(void **state) {
         assert_false(swarm_task_is_better(&t, &younger));
 }
 
+static void test_slot(void **state) {
+        const SwarmTask of_last_run = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .run = 3 },
+                removed = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .run = 3 },
+                history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .run = 2 },
+                going_history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .run = 2 };
+        _cleanup_json_ json_t *task = json("{\"ID\":\"t\",\"ServiceID\":\"s\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"complete\"},"
+                "\"Spec\":{\"ForceUpdate\":3}}"),
+                *service = json("{\"ID\":\"s\",\"Spec\":{\"Name\":\"web\",\"TaskTemplate\":{\"ForceUpdate\":3}}}");
+        SwarmService s;
+        SwarmTask t;
+
+        /* a Swarm that has just begun to lead has not looked at it yet */
+        assert_true(swarm_task_keeps_slot(&of_last_run, 3));
+        assert_true(swarm_task_keeps_slot(&removed, 3));
+        assert_true(swarm_task_keeps_slot(&going_history, 3));
+        assert_false(swarm_task_keeps_slot(&history, 3));
+        assert_int_equal(swarm_task_parse(task, &t), 0);
+        assert_int_equal(t.run, 3);
+        assert_int_equal(swarm_service_parse(service, &s), 0);
+        assert_int_equal(s.run, 3);
+}
+
 static void test_others(void **state) {
         _cleanup_json_ json_t *service = json("{\"ID\":\"s1\",\"Version\":{\"Index\":13},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\","
                 "\"swarm.generation\":\"7\",\"swarm.record\":\"{}\"},\"TaskTemplate\":{\"ContainerSpec\":{\"Image\":\"i\"}},\"Mode\":{\"Replicated\":{\"Replicas\":1}}}}"),
@@ -384,6 +406,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
                 cmocka_unit_test(test_two_services),
+                cmocka_unit_test(test_slot),
                 cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
