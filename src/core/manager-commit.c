@@ -202,6 +202,15 @@ static bool is_clean(const Manager *m) {
         return d->sessions.n + d->jobs.n + d->snapshots.n + d->deleted.n + d->deleted_jobs.n == 0;
 }
 
+/* Whoever asked would be told that nothing was done, and a crash before the next commit could put it in force. What the
+ * next process finds in the file is what counts. */
+static _noreturn_ void end_in_doubt(void) {
+        log_event(LOG_CRIT, MESSAGE_STORE_FAILED, NULL,
+                  "The disk did not confirm a change of the state, so it is not known whether it is in force. The service ends, and reads "
+                  "the state again when it is started. Check the disk of the state directory.");
+        _exit(EXIT_FAILURE);
+}
+
 int manager_commit_now(Manager *m) {
         int r;
 
@@ -215,6 +224,8 @@ int manager_commit_now(Manager *m) {
                 else
                         r = store_commit(m->store);
         }
+        if (r == -ENOTRECOVERABLE)
+                end_in_doubt();
         if (r >= 0)
                 clear_dirty(m);
         return r;

@@ -86,7 +86,9 @@ Store *store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close)
 
 int store_begin(Store *s);
-int store_commit(Store *s);             /* durable when it returns 0; on failure the transaction is rolled back */
+/* Durable when it returns 0; on failure the transaction is rolled back. -ENOTRECOVERABLE: the disk did not confirm what
+ * was written. It may be in force for who opens the file next, until something else is written. */
+int store_commit(Store *s);
 void store_rollback(Store *s);
 
 int store_put_session(Store *s, const SessionRecord *r);
