@@ -168,7 +168,7 @@ struct SwarmCall {
         usec_t containers_usec;         /* remove: when the tasks were gone, or a container was removed */
         bool place_again, tasks_known;
         bool slot_known;                /* no task is left of the last run, or it is not worth waiting for */
-        uint64_t run;                   /* the last one (SwarmService) */
+        uint64_t force_update;          /* of the last run */
         usec_t slot_since_usec, slot_seen_usec; /* CLOCK_BOOTTIME: the first and the last answer without a gap between them */
         swarm_step slot_next;           /* when it is empty */
         swarm_step next_step;           /* after the service or the preparation is there */
@@ -287,7 +287,7 @@ void swarm_change_service(SwarmCall *c);
 /* ---- swarm-slot.c ---- */
 
 /* Until no task of the service's last run is left. */
-void swarm_wait_for_slot(SwarmCall *c, uint64_t run, swarm_step next);
+void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next);
 /* Finds node and container of the best task, if there is one, then goes on with container_step. */
 void swarm_find_task(SwarmCall *c);
 /* Sets the change to that of a service at rest. */

@@ -109,7 +109,7 @@ int swarm_task_parse(const json_t *o, SwarmTask *ret) {
                 .state = state,
                 .desired = desired,
                 .exit_code = (int) json_integer_at(status, "ContainerStatus", "ExitCode"),
-                .run = json_u64(json_at(o, "Spec", "ForceUpdate")),
+                .force_update = json_u64(json_at(o, "Spec", "ForceUpdate")),
                 .created_usec = json_timestamp(json_at(o, "CreatedAt")),
                 .since_usec = json_timestamp(json_at(status, "Timestamp")),
         };
@@ -129,8 +129,8 @@ bool swarm_task_is_better(const SwarmTask *a, const SwarmTask *b) {
         return a->created_usec > b->created_usec;
 }
 
-bool swarm_task_keeps_slot(const SwarmTask *t, uint64_t run) {
-        return t->desired == SWARM_TASK_REMOVE || t->run >= run;
+bool swarm_task_keeps_slot(const SwarmTask *t, uint64_t force_update) {
+        return t->desired == SWARM_TASK_REMOVE || t->force_update >= force_update;
 }
 
 /* Docker has made a container, but its main process was never started. Source: swarmkit agent/exec/controller.go,
@@ -184,7 +184,7 @@ int swarm_service_parse(const json_t *o, SwarmService *ret) {
                 .version = json_u64(json_at(o, "Version", "Index")),
                 .generation = n,
                 .replicas = json_u64(json_at(spec, "Mode", "Replicated", "Replicas")),
-                .run = json_u64(json_at(spec, "TaskTemplate", "ForceUpdate")),
+                .force_update = json_u64(json_at(spec, "TaskTemplate", "ForceUpdate")),
                 .spec = (json_t *) spec,
         };
         return 0;

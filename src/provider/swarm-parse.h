@@ -48,15 +48,15 @@ typedef struct SwarmTask {
         const char *id, *service, *node, *container, *error, *image;
         SwarmTaskState state, desired;
         int exit_code;
-        uint64_t run;                           /* ForceUpdate, which every start of the service counts on */
+        uint64_t force_update;                  /* ForceUpdate of the service when it was made: each start counts it on */
         usec_t created_usec, since_usec;        /* the Engine's clock */
 } SwarmTask;
 int swarm_task_parse(const json_t *o, SwarmTask *ret);
 /* Whether `a` says more about its service than `b` (NULL: yes): what shall run before what shall not, then the younger. */
 bool swarm_task_is_better(const SwarmTask *a, const SwarmTask *b);
-/* Whether its slot is not yet empty, that of a service with 0 replicas whose last run was `run`: a task of that run goes even
+/* Whether its slot is not yet empty, that of a service with 0 replicas whose last run has that `force_update`: a task of that run goes even
  * before Swarm says so. One of an earlier run which Swarm does not remove is the history of somebody else's update. */
-bool swarm_task_keeps_slot(const SwarmTask *t, uint64_t run);
+bool swarm_task_keeps_slot(const SwarmTask *t, uint64_t force_update);
 /* What it means to the core, apart from what only time tells. `node_down`: its node does not answer. */
 TaskState swarm_task_meaning(const SwarmTask *t, bool node_down);
 
@@ -64,7 +64,7 @@ TaskState swarm_task_meaning(const SwarmTask *t, bool node_down);
 typedef struct SwarmService {
         const char *id, *name, *session, *image, *record;
         uint64_t version, generation, replicas;
-        uint64_t run;                   /* the last one, as in SwarmTask */
+        uint64_t force_update;          /* of its last run */
         bool named;                     /* as its record says: of several with the labels of one session only one can be */
         json_t *spec;
 } SwarmService;

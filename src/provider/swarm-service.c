@@ -236,7 +236,7 @@ static void on_read(const EngineAnswer *a, void *userdata) {
         else if (!streq_ptr(service.session, c->session))
                 refuse_name(c);
         else if (service.replicas == 0 && !c->slot_known)
-                swarm_wait_for_slot(c, service.run, step_read);
+                swarm_wait_for_slot(c, service.force_update, step_read);
         else if (service.replicas == 0 || c->tasks_known)
                 run_service(c, &service);
         else {

@@ -22,7 +22,7 @@ static bool is_taken(const SwarmCall *c, const json_t *tasks) {
 
         json_array_foreach(tasks, i, o)
                 if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && !(t.node && swarm_node_is_down(c->swarm, t.node)) &&
-                    swarm_task_keeps_slot(&t, c->run))
+                    swarm_task_keeps_slot(&t, c->force_update))
                         return true;
         return false;
 }
@@ -66,8 +66,8 @@ static void ask(SwarmCall *c) {
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_tasks);
 }
 
-void swarm_wait_for_slot(SwarmCall *c, uint64_t run, swarm_step next) {
-        c->run = run;
+void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next) {
+        c->force_update = force_update;
         c->slot_next = next;
         ask(c);
 }

@@ -101,10 +101,10 @@ static void test_task(void **state) {
 }
 
 static void test_slot(void **state) {
-        const SwarmTask of_last_run = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .run = 3 },
-                removed = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .run = 3 },
-                history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .run = 2 },
-                going_history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .run = 2 };
+        const SwarmTask of_last_run = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .force_update = 3 },
+                removed = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .force_update = 3 },
+                history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_SHUTDOWN, .force_update = 2 },
+                going_history = { .state = SWARM_TASK_COMPLETE, .desired = SWARM_TASK_REMOVE, .force_update = 2 };
         _cleanup_json_ json_t *task = json("{\"ID\":\"t\",\"ServiceID\":\"s\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"complete\"},"
                 "\"Spec\":{\"ForceUpdate\":3}}"),
                 *service = json("{\"ID\":\"s\",\"Spec\":{\"Name\":\"web\",\"TaskTemplate\":{\"ForceUpdate\":3}}}");
@@ -117,9 +117,9 @@ static void test_slot(void **state) {
         assert_true(swarm_task_keeps_slot(&going_history, 3));
         assert_false(swarm_task_keeps_slot(&history, 3));
         assert_int_equal(swarm_task_parse(task, &t), 0);
-        assert_int_equal(t.run, 3);
+        assert_int_equal(t.force_update, 3);
         assert_int_equal(swarm_service_parse(service, &s), 0);
-        assert_int_equal(s.run, 3);
+        assert_int_equal(s.force_update, 3);
 }
 
 static void test_others(void **state) {
