@@ -43,6 +43,7 @@ typedef struct SwarmSession {
         bool task_seen, node_was_down;
         usec_t task_created_usec;       /* Swarm's clock, as history_usec: tasks of then and before are over */
         usec_t history_usec;
+        uint64_t task_force_update, history_force_update;       /* that clock may be set back; this only counts on */
         usec_t started_usec;
         int exit_code;
         bool frozen, container_gone, container_listed;  /* known of this node's containers only */

@@ -173,6 +173,7 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
         if (!ss->wanted) {
                 /* What is still there is being removed by Swarm and is nobody's concern any more. */
                 ss->history_usec = ss->task_created_usec;
+                ss->history_force_update = ss->task_force_update;
                 clear_task(ss);
                 SET(ss, task, TASK_NONE);
                 ss->waiting_since_usec = 0;
@@ -244,7 +245,7 @@ static bool is_history(const SwarmSession *ss, const SwarmTask *t) {
                 return true;
         if (t->desired <= SWARM_TASK_RUNNING)
                 return false;
-        return t->created_usec <= ss->history_usec || (t->image && ss->image && !streq(t->image, ss->image));
+        return (t->created_usec <= ss->history_usec && t->force_update <= ss->history_force_update) || (t->image && ss->image && !streq(t->image, ss->image));
 }
 
 void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
@@ -271,6 +272,7 @@ void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
         ss->absent_seen_usec = 0;
         ss->task_state = t->state;
         ss->task_created_usec = t->created_usec;
+        ss->task_force_update = t->force_update;
         (void) free_and_strdup(&ss->task_id, t->id);
         set_string(ss, &ss->node, t->node);
         set_string(ss, &ss->container, t->container);

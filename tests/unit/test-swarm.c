@@ -242,6 +242,54 @@ static void test_ended(void **state) {
         http_free(http);
 }
 
+/* A start after Swarm's clock was set back: what ended then is what was started last, not history, and has unsaved files. */
+static void test_clock_set_back(void **state) {
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "i", .version = 1, .replicas = 1 };
+        SwarmTask first = {
+                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "i",
+                .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING, .created_usec = 1000, .force_update = 4,
+        };
+        SwarmTask second = first;
+        SwarmSession *ss;
+        Http *http;
+        Provider *p;
+
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(http_new(event, &http), 0);
+        assert_int_equal(swarm_provider_new(event, http, &(const SwarmConfig) {
+                .engine_socket = "/nonexistent", .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "auto",
+        }, &p), 0);
+        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+        swarm_session_set_task(ss, &first);
+        service.version++;
+        service.replicas = 0;
+        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+        service.version++;
+        service.replicas = 1;
+        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+        /* until Swarm has made the next one */
+        first.state = SWARM_TASK_COMPLETE;
+        first.desired = SWARM_TASK_SHUTDOWN;
+        swarm_session_set_task(ss, &first);
+        assert_int_equal(ss->task, TASK_PENDING);
+        second.id = "t2";
+        second.container = "c2";
+        second.created_usec = 10;
+        second.force_update = 5;
+        swarm_session_set_task(ss, &second);
+        assert_int_equal(ss->task, TASK_RUNNING);
+        second.state = SWARM_TASK_FAILED;
+        second.desired = SWARM_TASK_SHUTDOWN;
+        second.exit_code = 3;
+        swarm_session_set_task(ss, &second);
+        assert_int_equal(ss->task, TASK_EXITED);
+        assert_int_equal(ss->exit_code, 3);
+        assert_string_equal(ss->container, "c2");
+        provider_free(p);
+        http_free(http);
+}
+
 /* A service with the labels of a session's is not the session, whichever of them is seen first. */
 static void test_two_services(void **state) {
         static const struct {
@@ -406,8 +454,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
                 cmocka_unit_test(test_two_services),
-                cmocka_unit_test(test_slot),
-                cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_slot), cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_clock_set_back),
+                cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
