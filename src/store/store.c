@@ -245,6 +245,8 @@ Store *store_close(Store *s) {
 int store_begin(Store *s) {
         if (s->in_transaction)
                 return -EALREADY;
+        /* A rollback needs memory as well, and may not have got it then. */
+        store_rollback(s);
         int r = sqlite_exec(s->db, "BEGIN IMMEDIATE");
         if (r < 0)
                 return r;

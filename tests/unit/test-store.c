@@ -282,6 +282,24 @@ static void test_rollback(void **state) {
         assert_int_equal(n_sessions(s), 1);
 }
 
+/* Without memory nothing is saved, and not even that can be undone. With memory all is well again. */
+static void test_no_memory(void **state) {
+        Fixture *f = *state;
+        _cleanup_(store_closep) Store *s = open_ok(f->path);
+        SessionRecord a = session("0aaaaaaaaaaa"), b = session("0bbbbbbbbbbb");
+
+        assert_int_equal(store_begin(s), 0);
+        assert_int_equal(store_put_session(s, &a), 0);
+        assert_true(sqlite3_hard_heap_limit64(1) >= 0);
+        assert_int_equal(store_commit(s), -ENOMEM);
+        assert_int_equal(store_begin(s), -ENOMEM);
+        assert_true(sqlite3_hard_heap_limit64(0) >= 0);
+        assert_int_equal(store_begin(s), 0);
+        assert_int_equal(store_put_session(s, &b), 0);
+        assert_int_equal(store_commit(s), 0);
+        assert_int_equal(n_sessions(s), 1);
+}
+
 static void test_job_ids(void **state) {
         Fixture *f = *state;
         Store *s = open_ok(f->path);
@@ -726,7 +744,7 @@ static void test_phases(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_round_trip), T(test_callback_stops), T(test_rollback), T(test_job_ids), T(test_ended_and_prune),
+                T(test_round_trip), T(test_callback_stops), T(test_rollback), T(test_no_memory), T(test_job_ids), T(test_ended_and_prune),
                 T(test_newer_schema), T(test_foreign_file), T(test_damaged), T(test_locked), T(test_killed),
                 T(test_file_size_limit), T(test_disk_full), T(test_first_release), T(test_migrate_steps),
                 T(test_wal_is_bounded), cmocka_unit_test(test_phases),
