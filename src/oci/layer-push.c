@@ -48,10 +48,19 @@ typedef struct Push {
         bool read_done;
 } Push;
 
-static usec_t realtime_usec(void) {
+static usec_t clock_usec(clockid_t clock) {
         struct timespec ts;
-        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        (void) clock_gettime(clock, &ts);
         return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / NSEC_PER_USEC;
+}
+
+static usec_t realtime_usec(void) {
+        return clock_usec(CLOCK_REALTIME);
+}
+
+/* How far the clock of the change times is ahead of one that nobody sets. */
+static int64_t clock_lead_usec(void) {
+        return (int64_t) (realtime_usec() - clock_usec(CLOCK_BOOTTIME));
 }
 
 static void *run_sync(void *userdata) {
@@ -277,6 +286,7 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
                 .clean_usec = realtime_usec(),
                 .boot = p->boot,
         };
+        int64_t lead = clock_lead_usec();
         int r;
 
         p->clean_usec = info.clean_usec;
@@ -289,16 +299,15 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
         if (r < 0)
                 return r;
         r = layer_index_reopen(pass.writer, &info, &delta);
-        if (r >= 0)
-                take_layer(p, &pass);
-        else
-                /* There is no telling what changed since that copy: all of it once more, frozen. */
+        if (r < 0)
                 warn_without_index(p, r);
         r = freeze(p);
         if (r < 0)
                 return r;
-        if (!delta)
+        /* There is no telling what changed since that copy: all of it once more, frozen. */
+        if (!delta || clock_lead_usec() < lead - (int64_t) LAYER_TICK_USEC / 2)
                 return one_pass(p, reterr_refusal);
+        take_layer(p, &pass);
         p->created_usec = realtime_usec();
         r = last_pass(p, delta, reterr_refusal);
         /* That index is of our own making: it does not become better by a second try. */

@@ -5,6 +5,7 @@
 import base64
 import itertools
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -95,6 +96,28 @@ class FaultTest(unittest.TestCase):
 
     def test_no_fault(self):
         self.works(self.push())
+
+    def test_clock_set_back(self):
+        """While a copy is made of what runs: what changed since then may be older than that copy by the clock. Through a
+        mapping, a page that is dirty already changes without even a new change time."""
+        self.fill(32)           # read before the other: its upload begins when nothing of that has been read
+        ahead = self.scratch / "ahead"
+        with open(ahead, "w"):
+            pass
+        with open(f"{self.upper}/file", "r+b") as f, mmap.mmap(f.fileno(), 0) as page:
+            def before(h):
+                if h.command == "PATCH":
+                    page[:6] = b"before"
+
+            def set_back():
+                page[:6] = b"after "
+                os.unlink(ahead)
+
+            self.proxy.fault = before
+            child = Child(PROGRAM, self.request(precopy=True, frozen_realtime_usec=0), on_freeze=set_back, environment={
+                "LD_PRELOAD": os.environ["SWARM_SET_CLOCK"], "SWARM_CLOCK_AHEAD": ahead,
+                "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"})
+        self.works(child)
 
     def test_not_there(self):
         port = harness.free_port()
