@@ -322,9 +322,16 @@ void manager_totals(const Manager *m, ManagerTotals *ret) {
                 }
 }
 
+/* For ever, where that is how long things are kept, and on a machine whose clock begins anew. */
+static usec_t ended_before(usec_t keep_usec) {
+        usec_t now = core_now();
+
+        return keep_usec < now ? now - keep_usec : 0;
+}
+
 /* Ended jobs and archived sessions stay readable for a while, and only so many of them. */
 static void prune_jobs(Manager *m) {
-        usec_t before = core_now() - m->config->jobs_keep_usec;
+        usec_t before = ended_before(m->config->jobs_keep_usec);
         unsigned ended = 0;
         Job *j, *next;
 
@@ -352,10 +359,9 @@ void manager_calm_down(Manager *m) {
 
 static void on_prune(void *userdata) {
         Manager *m = userdata;
-        usec_t now = core_now(), keep = m->config->ended_sessions_keep_usec;
 
         prune_jobs(m);
-        int r = store_prune_sessions(m->store, keep < now ? now - keep : 0, m->config->ended_sessions_max);
+        int r = store_prune_sessions(m->store, ended_before(m->config->ended_sessions_keep_usec), m->config->ended_sessions_max);
         if (r < 0)
                 log_warning_errno(r, "Old archived sessions could not be dropped, ignoring: %m");
         (void) timer_arm(m->prune, PRUNE_INTERVAL_USEC);

@@ -414,6 +414,31 @@ static void test_older_store(void **state) {
         }
 }
 
+static usec_t just_after_the_epoch(void) {
+        return 60 * USEC_PER_SEC;
+}
+
+/* Kept for longer than there has been time for is kept: a count alone limits them then. */
+static void test_jobs_are_kept(void **state) {
+        Fixture *f = *state;
+        usec_t (*clock)(void) = core_now;
+        Session *s = create_running(f, "kept");
+
+        f->m->config->jobs_keep_usec = USEC_INFINITY;
+        for (unsigned max = 3; max > 1; max--) {
+                while (HASH_COUNT(f->m->jobs) <= max)
+                        run_job(f, s, JOB_SNAPSHOT, NULL);
+                f->m->config->jobs_max = max;
+                assert_int_equal(timer_arm(f->m->prune, 0), 0);
+                WAIT_FOR(f, HASH_COUNT(f->m->jobs) <= max);
+                assert_int_equal(HASH_COUNT(f->m->jobs), max);
+                /* a machine that does not know the time yet */
+                core_now = just_after_the_epoch;
+                f->m->config->jobs_keep_usec = 3600 * USEC_PER_SEC;
+        }
+        core_now = clock;
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -433,6 +458,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
                 T(test_older_store),
+                T(test_jobs_are_kept),
         };
         log_open("test-core");
         return cmocka_run_group_tests(tests, NULL, NULL);
