@@ -329,7 +329,7 @@ static void notice_replacement(const Session *s, const ProviderObservation *o) {
 
 static void take_observation(Session *s, const ProviderObservation *o, const ProviderEntry *e) {
         if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
-                s->exit_seen_usec = core_now();
+                s->exit_seen_usec = core_uptime();
                 s->exited_unhealthy = streq_ptr(s->health, "unhealthy");
                 s->exited_while_away = !e->listed;
         }
@@ -503,7 +503,7 @@ static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
                 mask = CHANGE_ADDED;
         }
         if (n->state && !streq(n->state, "ready") && streq_ptr(o->state, "ready"))
-                n->back_usec = core_now();
+                n->back_usec = core_uptime();
         if (node_update(n, o) || mask == CHANGE_ADDED)
                 manager_changed(m, OBJECT_NODE, n, mask);
 }
@@ -530,7 +530,7 @@ static void on_health(Provider *p, ProviderHealth health, const char *detail, vo
         if (health == PROVIDER_UNAVAILABLE) {
                 /* Until the next full list nothing is known for sure. */
                 if (e->listed)
-                        e->lost_usec = core_now();
+                        e->lost_usec = core_uptime();
                 e->listed = false;
         }
         if (old != health)

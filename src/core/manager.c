@@ -12,12 +12,21 @@
 #define PRUNE_INTERVAL_USEC (600 * USEC_PER_SEC)
 #define CALM_USEC (5 * USEC_PER_SEC)
 
-static usec_t realtime_now(void) {
+static usec_t clock_now(clockid_t clock) {
         struct timespec ts;
-        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        (void) clock_gettime(clock, &ts);
         return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / NSEC_PER_USEC;
 }
+
+static usec_t realtime_now(void) {
+        return clock_now(CLOCK_REALTIME);
+}
 usec_t (*core_now)(void) = realtime_now;
+
+static usec_t boottime_now(void) {
+        return clock_now(CLOCK_BOOTTIME);
+}
+usec_t (*core_uptime)(void) = boottime_now;
 
 void manager_changed(Manager *m, ObjectKind kind, void *object, uint64_t mask) {
         if (m->on_changed)
@@ -390,7 +399,7 @@ static void stop_now(Manager *m) {
 static void check_quiet(void *userdata) {
         Manager *m = userdata;
 
-        if (is_quiet(m) || m->stop_deadline_usec < core_now())
+        if (is_quiet(m) || m->stop_deadline_usec < core_uptime())
                 stop_now(m);
         else
                 (void) timer_arm(m->stop_timer, 50 * USEC_PER_MSEC);
@@ -401,7 +410,7 @@ void manager_stop(Manager *m, usec_t timeout_usec, event_cb done, void *userdata
         m->stopping = true;
         m->stop_done = done;
         m->stop_userdata = userdata;
-        m->stop_deadline_usec = core_now() + timeout_usec;
+        m->stop_deadline_usec = core_uptime() + timeout_usec;
         for (Session *s = m->sessions_by_id, *next; s; s = next) {
                 Refusal *error = NULL;
                 next = s->hh_id.next;

@@ -40,7 +40,7 @@ typedef struct Node {
         char *id, *name, *provider, *state, *availability, *role, *address, *engine_version;
         uint64_t nano_cpus, memory_bytes;
         bool agent;
-        usec_t back_usec;       /* when it was ready again after it had not been; 0 = never */
+        usec_t back_usec;       /* when it was ready again after it had not been (core_uptime()); 0 = never */
         UT_hash_handle hh;
 } Node;
 
@@ -52,7 +52,7 @@ typedef struct ProviderEntry {
         char *detail;           /* why it is not healthy; NULL */
         bool listed;            /* a full list has come since it was connected last */
         unsigned list_serial;
-        usec_t lost_usec;       /* when it became unavailable last; 0 = never */
+        usec_t lost_usec;       /* when it became unavailable last (core_uptime()); 0 = never */
         uint64_t reserved_memory_bytes;         /* by its active sessions */
         UT_hash_handle hh;
 } ProviderEntry;
@@ -94,11 +94,12 @@ struct Manager {
         event_cb stop_done;
         void *stop_userdata;
         Timer *stop_timer;
-        usec_t stop_deadline_usec;
+        usec_t stop_deadline_usec;      /* core_uptime() */
 };
 
-/* `now` is never read by the core itself but through this, so that tests set it. */
-extern usec_t (*core_now)(void);        /* CLOCK_REALTIME */
+/* `now` is never read by the core itself but through these, so that tests set it. */
+extern usec_t (*core_now)(void);        /* CLOCK_REALTIME: what is told and kept */
+extern usec_t (*core_uptime)(void);     /* CLOCK_BOOTTIME, which nobody sets: how long ago something was */
 
 /* Takes config, templates and store. Loads what the store holds; nothing outside happens before manager_start(). */
 int manager_new(sd_event *event, Config *config, TemplateTable *templates, Store *store, Manager **ret);

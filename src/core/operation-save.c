@@ -334,7 +334,7 @@ static const char *end_message_id(const Operation *o) {
 static void step_log_saved(Operation *o) {
         Session *s = o->session;
         const SnapshotRecord *r = &o->snapshot->record;
-        usec_t duration = core_now() - o->job->started_usec;
+        usec_t duration = core_uptime() - o->begun_usec;
         _cleanup_free_ char *image = strformat("SWARM_IMAGE=%s", r->image), *bytes = strformat("SWARM_BYTES=%" PRIu64, r->bytes),
                             *took = strformat("SWARM_DURATION_USEC=%" PRIu64, duration), *frozen = strformat("SWARM_FROZEN_USEC=%" PRIu64, r->frozen_usec);
 

@@ -368,7 +368,7 @@ static void step_log_running(Operation *o) {
 
         log_event(LOG_NOTICE, is_create(o) ? MESSAGE_SESSION_CREATED : o->job->type == JOB_RESTORE ? MESSAGE_SESSION_RESTORED : MESSAGE_SESSION_STARTED,
                   SESSION_FIELDS(s, o->job), "Session %s runs on node %s (%s, generation %" PRIu64 ", %.1f s).", s->name, strna(session_node_name(s)),
-                  job_type_to_string(o->job->type), s->generation, (double) (core_now() - o->job->started_usec) / USEC_PER_SEC);
+                  job_type_to_string(o->job->type), s->generation, (double) (core_uptime() - o->begun_usec) / USEC_PER_SEC);
         operation_next(o);
 }
 

@@ -59,6 +59,7 @@ static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
                 .snapshot = snapshot,
                 .backoff = { .min_usec = USEC_PER_SEC, .max_usec = 60 * USEC_PER_SEC },
                 .actor_uid = j->actor_uid,
+                .begun_usec = core_uptime(),
         };
         int r = timer_new(s->manager->event, on_timer, o, &o->timer);
         if (r < 0) {

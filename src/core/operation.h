@@ -41,6 +41,7 @@ struct Operation {
         SessionState rest_state;        /* hibernated or stopped */
         Refusal *error;                 /* why it is being undone */
         uid_t actor_uid;                /* who asked for what it does now: for the job, or for its end */
+        usec_t begun_usec;              /* core_uptime() */
 };
 
 /* The plan of the job's verb, in the state in which the session is. */

@@ -75,6 +75,35 @@ static void test_node_away_for_a_moment(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+static usec_t shifted_now(void) {
+        return 3600 * USEC_PER_SEC;
+}
+
+static usec_t shifted_uptime(void) {
+        return monotonic() + 3600 * USEC_PER_SEC;
+}
+
+/* How long ago the Engine was away does not depend on a clock that was set back since: what ends by itself stays so. */
+static void test_clock_set_back(void **state) {
+        Fixture *f = *state;
+        usec_t (*now)(void) = core_now, (*uptime)(void) = core_uptime;
+        Session *s = create_running(f, "back");
+
+        fake_set_health(f->p, PROVIDER_UNAVAILABLE, "The Engine is away.");
+        WAIT_FOR(f, !provider_ready(f));
+        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
+        fake_list(f->p);
+        WAIT_FOR(f, provider_ready(f));
+        core_now = shifted_now;
+        core_uptime = shifted_uptime;
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, s->generation == 1 && !s->operation);
+        core_now = now;
+        core_uptime = uptime;
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_false(s->wanted);
+}
+
 /* Killed for its memory it would be so again: that end is its own, whatever its node did just before. */
 static void test_memory_used_up(void **state) {
         Fixture *f = *state;
@@ -133,6 +162,7 @@ int main(void) {
                 T(test_proven_and_lost),
                 T(test_lost_and_never_saved),
                 T(test_node_away_for_a_moment),
+                T(test_clock_set_back),
                 T(test_memory_used_up),
                 T(test_node_reboot),
         };
