@@ -263,19 +263,14 @@ void store_rollback(Store *s) {
         s->error = 0;
 }
 
-/* All that comes after the last page of a transaction is in the WAL (wal.c, sqlite3WalFrames). */
-static bool is_in_doubt(sqlite3 *db) {
-        int code = sqlite3_extended_errcode(db);
-        return code == SQLITE_IOERR_FSYNC || (code & 0xff) == SQLITE_NOMEM || code == SQLITE_IOERR_NOMEM;
-}
-
 int store_commit(Store *s) {
         if (!s->in_transaction)
                 return -EINVAL;
         int r = s->error;
         if (r == 0) {
                 r = sqlite_exec(s->db, "COMMIT");
-                if (r < 0 && is_in_doubt(s->db))
+                /* The end of the transaction is written before it is synced (wal.c, sqlite3WalFrames). */
+                if (r < 0 && sqlite3_extended_errcode(s->db) == SQLITE_IOERR_FSYNC)
                         r = -ENOTRECOVERABLE;
         }
         if (r < 0) {
