@@ -38,6 +38,8 @@ static void settle_state(Operation *o) {
                 session_set_state(s, SESSION_LOST, o->error ? o->error->message : NULL);
         else if (s->exists && s->task_wanted && s->task != TASK_GONE) {
                 s->failures = 0;
+                /* The way to rest that ends here may have been begun by a service that died. */
+                s->wanted = true;
                 session_set_state(s, SESSION_RUNNING, NULL);
         }
 }

@@ -155,6 +155,31 @@ static void test_node_reboot(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* The service dies with a generation proven, and its container ran on: it is to run, as if it had not been hibernated. */
+static void test_proven_and_ran_on(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "on");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        fake_set_latency(f->p, FAKE_REST, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_REST) == 1);
+        assert_int_equal(fake_set_frozen(f->p, s->id, false), 0);
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "on");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_true(s->wanted);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 2 && !s->operation);
+        assert_int_equal(value_of(f, s), 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -165,6 +190,7 @@ int main(void) {
                 T(test_clock_set_back),
                 T(test_memory_used_up),
                 T(test_node_reboot),
+                T(test_proven_and_ran_on),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
