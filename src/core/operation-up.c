@@ -64,6 +64,14 @@ static void settle(Operation *o) {
         operation_undone(o);
 }
 
+/* Nothing was asked for yet, so one that was lost still is, or is what its node brings back. */
+static void undo_unasked(Operation *o) {
+        if (o->from_state == SESSION_LOST)
+                operation_undone(o);
+        else
+                settle(o);
+}
+
 static void on_discarded(void *userdata, int r, const Refusal *refusal) {
         Operation *o = userdata;
 
@@ -95,6 +103,11 @@ static void undo_asked(Operation *o) {
                 /* Came up after all. */
                 take_generation(o);
                 session_set_state(s, SESSION_RUNNING, NULL);
+                operation_undone(o);
+                return;
+        }
+        /* What its node brings back may hold files that nobody has saved, and goes on then. */
+        if (s->task == TASK_LOST) {
                 operation_undone(o);
                 return;
         }
@@ -379,7 +392,7 @@ const operation_step operation_steps_create[] = {
 static void step_save_resuming(Operation *o) {
         Session *s = o->session;
 
-        o->undo = settle;
+        o->undo = undo_unasked;
         o->cancelable = true;
         s->wanted = true;
         if (s->state != SESSION_RESUMING)

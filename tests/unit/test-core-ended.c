@@ -180,6 +180,39 @@ static void test_proven_and_ran_on(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* A restore that cannot begin leaves what the node may bring back as it is. */
+static void test_restore_of_lost_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "patient");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
+        Job *j = request(s, JOB_RESTORE, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->state, SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 2);
+
+        /* Nor does one that is canceled before it has begun. */
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        j = request(s, JOB_RESTORE, NULL);
+        assert_int_equal(job_cancel(j, 0, NULL), 0);
+        assert_int_equal(j->state, JOB_CANCELED);
+        assert_int_equal(s->state, SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && s->generation == 2 && !s->operation);
+        assert_int_equal(value_of(f, s), 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -191,6 +224,7 @@ int main(void) {
                 T(test_memory_used_up),
                 T(test_node_reboot),
                 T(test_proven_and_ran_on),
+                T(test_restore_of_lost_fails),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
