@@ -289,6 +289,7 @@ static void act(Session *s, ReconcileAction action) {
 
 void session_reconcile(Session *s) {
         ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
+        bool queued = s->jobs;
 
         if (s->operation || s->manager->stopping || !e || !e->listed)
                 return;
@@ -308,7 +309,11 @@ void session_reconcile(Session *s) {
                 act(s, a);
         }
         session_start_next_job(s);
-        session_collect_garbage(s);
+        /* All that waited was refused, and has kept the orchestrator from what it does by itself. */
+        if (queued && !s->jobs)
+                session_reconcile(s);
+        else
+                session_collect_garbage(s);
 }
 
 static bool update_string(char **p, const char *s) {

@@ -213,6 +213,25 @@ static void test_restore_of_lost_fails(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* What waits behind a save that fails is refused, and then the files are saved all the same. */
+static void test_exited_with_a_queue(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "queue");
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        fake_set_latency(f->p, FAKE_CAPTURE, 100 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL), *next;
+        WAIT_FOR(f, s->frozen);
+        next = request(s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_exit_session(f->p, s->id, 9), 0);
+        fake_set_latency(f->p, FAKE_CAPTURE, 0);
+        WAIT_FOR(f, job_state_is_ended(j->state) && job_state_is_ended(next->state));
+        assert_int_equal(next->state, JOB_FAILED);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -225,6 +244,7 @@ int main(void) {
                 T(test_node_reboot),
                 T(test_proven_and_ran_on),
                 T(test_restore_of_lost_fails),
+                T(test_exited_with_a_queue),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
