@@ -293,7 +293,8 @@ void session_reconcile(Session *s) {
 
         if (s->operation || s->manager->stopping || !e || !e->listed)
                 return;
-        if (!s->jobs || !session_state_allows(s->state, s->jobs->type) || s->state == SESSION_EXITED) {
+        /* What is there may not be what a job that waits was asked for; but to one that destroys it that is all the same. */
+        if (!s->jobs || s->jobs->type != JOB_DESTROY) {
                 ReconcileAction a = reconcile(&(ReconcileInput) {
                         .state = s->state,
                         .wanted = s->wanted,

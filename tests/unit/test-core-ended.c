@@ -232,6 +232,31 @@ static void test_exited_with_a_queue(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* It is asked for before anybody knows that the node is back. */
+static void test_restore_of_what_is_back(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "back");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        fake_set_health(f->p, PROVIDER_UNAVAILABLE, NULL);
+        WAIT_FOR(f, !provider_ready(f));
+        Job *j = request(s, JOB_RESTORE, NULL);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
+        fake_list(f->p);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(fake_losses(f->p), 0);
+        assert_int_equal(value_of(f, s), 2);
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, REFUSAL_WRONG_STATE);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -245,6 +270,7 @@ int main(void) {
                 T(test_proven_and_ran_on),
                 T(test_restore_of_lost_fails),
                 T(test_exited_with_a_queue),
+                T(test_restore_of_what_is_back),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
