@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <utlist.h>
+
 #include "basic/log.h"
 #include "core/operation.h"
 #include "core/session-object.h"
@@ -80,6 +82,9 @@ int operation_recover(Session *s, JobType type, const JobOptions *options, const
         int r = job_new(s->manager, s, type, options, 0, &j);
         if (r < 0)
                 return r;
+        /* Before what waits. */
+        DL_DELETE(s->jobs, j);
+        DL_PREPEND(s->jobs, j);
         j->state = JOB_RUNNING;
         j->started_usec = core_now();
         return start(s, j, (OperationPlan) { steps }, snapshot);

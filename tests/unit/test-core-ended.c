@@ -257,6 +257,25 @@ static void test_restore_of_what_is_back(void **state) {
         assert_int_equal(j->error->code, REFUSAL_WRONG_STATE);
 }
 
+/* Its container goes while nobody looks, and its service is laid to rest before what waits gets its turn. */
+static void test_removed_with_a_queue(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "removed");
+
+        fake_set_health(f->p, PROVIDER_UNAVAILABLE, NULL);
+        WAIT_FOR(f, !provider_ready(f));
+        Job *j = request(s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_kill_container(f->p, s->id), 0);
+        fake_set_latency(f->p, FAKE_DISCARD, 60 * USEC_PER_SEC);
+        fake_set_health(f->p, PROVIDER_HEALTHY, NULL);
+        fake_list(f->p);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_DISCARD) == 1);
+        assert_non_null(session_current_job(s));
+        assert_int_equal(session_current_job(s)->type, JOB_STOP);
+        assert_int_equal(j->state, JOB_QUEUED);
+        assert_ptr_equal(s->jobs->next, j);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -271,6 +290,7 @@ int main(void) {
                 T(test_restore_of_lost_fails),
                 T(test_exited_with_a_queue),
                 T(test_restore_of_what_is_back),
+                T(test_removed_with_a_queue),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
