@@ -179,13 +179,18 @@ static void forget_created(Job *j) {
                 log_error_errno(r, "Session %s, whose creation was refused, could not be removed: %m", s->name);
 }
 
-/* One that runs met the same failure with its own intent. */
+/* Nothing was done for it. One that ran at the time met the same failure with its own intent; one that got its turn just then
+ * still waits for the next try to save that. */
+static bool is_unsaved(const Job *j) {
+        return j->state == JOB_QUEUED || (j->state == JOB_RUNNING && operation_is_unsaved(j->session->operation));
+}
+
 void job_withdraw(Job *j) {
         Refusal *error = NULL;
 
         if (j->type == JOB_CREATE && j->state == JOB_FAILED)
                 forget_created(j);
-        if (j->state != JOB_QUEUED)
+        if (!is_unsaved(j))
                 return;
         (void) refuse(&error, REFUSAL_CANCELED, "The request for the job could not be saved, so it was refused.");
         cancel(j, j->actor_uid, error);

@@ -263,6 +263,10 @@ bool operation_is_cancelable_save(const Operation *o) {
         return o->cancelable && o->undo == operation_undo_save;
 }
 
+bool operation_is_unsaved(const Operation *o) {
+        return o->wait && o->step == 0 && o->session->state != SESSION_DESTROYING;
+}
+
 void operation_cancel(Operation *o, uid_t actor, Refusal *reason) {
         o->actor_uid = actor;
         o->call = provider_call_cancel(o->call);

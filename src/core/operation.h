@@ -52,6 +52,8 @@ Operation *operation_free(Operation *o);
 bool operation_is_cancelable(const Operation *o);
 /* It saves files, and its container may be frozen. */
 bool operation_is_cancelable_save(const Operation *o);
+/* Nothing but its intent has been made, and that is not on the disk yet. */
+bool operation_is_unsaved(const Operation *o);
 void operation_cancel(Operation *o, uid_t actor, Refusal *reason);      /* takes reason */
 void operation_observed(Operation *o);
 /* The session is to be destroyed: what only waits for another try ends. */

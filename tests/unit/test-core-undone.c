@@ -552,12 +552,59 @@ static void test_queued_not_saved(void **state) {
 
         fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
         Job *hibernate = request(s, JOB_HIBERNATE, NULL), *stop = request(s, JOB_STOP, NULL);
+        WAIT_FOR(f, s->frozen);
         job_withdraw(hibernate);
         job_withdraw(stop);
         assert_int_equal(stop->state, JOB_CANCELED);
         assert_non_null(strstr(stop->error->message, "could not be saved"));
         assert_int_equal(hibernate->state, JOB_RUNNING);
         assert_null(hibernate->next);
+}
+
+static unsigned withdrawn;
+
+static void withdraw_unsaved(void *userdata, int r) {
+        assert_true(r < 0);
+        withdrawn++;
+        job_withdraw(userdata);
+}
+
+/* The disk is full from the moment on at which the session is to go. */
+static void fill_at_destroy(void *userdata, ObjectKind kind, void *object, uint64_t mask) {
+        if (kind == OBJECT_SESSION && ((Session *) object)->state == SESSION_DESTROYING)
+                fill_disk(true);
+}
+
+/* The same of what got its turn when the one before it met that failure. */
+static void test_next_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "upsilon");
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        fill_disk(true);
+        Job *deletion = request(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 1 });
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, deletion, NULL), 0);
+        Job *destroy = request(s, JOB_DESTROY, NULL);
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, destroy, NULL), 0);
+        WAIT_FOR(f, !f->m->store_healthy);
+        fill_disk(false);
+        WAIT_FOR(f, f->m->store_healthy && !s->operation);
+        assert_int_equal(destroy->state, JOB_CANCELED);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
+
+        /* But what is under way is not undone by another request that joined it. */
+        manager_set_observer(f->m, fill_at_destroy, NULL);
+        destroy = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, streq_ptr(destroy->stage, "waiting for the store"));
+        manager_set_observer(f->m, NULL, NULL);
+        assert_true(request(s, JOB_DESTROY, &(JobOptions) { .keep_snapshots = true }) == destroy);
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, destroy, NULL), 0);
+        WAIT_FOR(f, withdrawn == 3);
+        fill_disk(false);
+        WAIT_FOR(f, job_state_is_ended(destroy->state));
+        assert_int_equal(destroy->state, JOB_DONE);
 }
 
 int main(void) {
@@ -584,6 +631,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_request_not_saved, setup_volatile, teardown),
                 T(test_queued_not_saved),
+                cmocka_unit_test_setup_teardown(test_next_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
         };
         log_open("test-core-undone");
