@@ -477,6 +477,20 @@ static void remove_left_behind(SwarmCall *c, const char *id) {
         swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_container_removed);
 }
 
+static void step_gone(SwarmCall *c) {
+        swarm_call_finish(c, 0, NULL);
+}
+
+/* Known no more from now on: to who has it removed, a list that was begun before would tell of a session that is new. */
+static void forget_session(SwarmCall *c) {
+        SwarmSession *ss = swarm_session_find(c->swarm, c->session);
+
+        /* Who hears of it may cancel this call. */
+        swarm_call_later(c, 0, step_gone);
+        if (ss)
+                (void) swarm_session_remove(ss);
+}
+
 /* A task may go before its container, and Swarm tries once only to remove that; what is still there after a while is
  * removed here. Other nodes' containers are not seen. */
 static void on_removal_containers(const EngineAnswer *a, void *userdata) {
@@ -495,7 +509,7 @@ static void on_removal_containers(const EngineAnswer *a, void *userdata) {
         if (a->outcome != ENGINE_OK)
                 swarm_call_fail(c, a, "list the containers of the session");
         else if (!left)
-                swarm_call_finish(c, 0, NULL);
+                forget_session(c);
         else if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())
                 remove_left_behind(c, left);
         else

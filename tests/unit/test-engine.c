@@ -1,35 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The Engine is a thread that answers one request a connection by the script of the test. */
+/* The client of the Engine API, on an Engine that answers by script. */
 
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#include "basic/string-util.h"
+#include "engine-script.h"
 #include "provider/engine-json.h"
 #include "provider/engine.h"
 
-typedef struct Exchange {
-        const char *path;               /* what the request line must begin with: "GET /v1.41/info" */
-        const char *status;             /* NULL: hang up without an answer */
-        const char *headers, *body;
-} Exchange;
-
 typedef struct Fixture {
-        char socket[64];
-        int listen_fd;
-        pthread_t server;
-        const Exchange *script;
-        size_t n_script, served;
-        char last[8192];
-        bool wrong;
-
+        EngineScript server;
         sd_event *event;
         Http *http;
         Engine *engine;
@@ -41,60 +19,13 @@ typedef struct Fixture {
         unsigned objects;
 } Fixture;
 
-static size_t content_length(const char *request) {
-        const char *p = strstr(request, "Content-Length: ");
-        return p ? strtoul(p + 16, NULL, 10) : 0;
-}
-
-static void read_request(Fixture *f, int fd) {
-        size_t size = 0;
-        char *end = NULL;
-
-        while (!end || size < (size_t) (end + 4 - f->last) + content_length(f->last)) {
-                ssize_t n = recv(fd, f->last + size, sizeof(f->last) - 1 - size, 0);
-                if (n <= 0)
-                        break;
-                size += (size_t) n;
-                f->last[size] = 0;
-                end = strstr(f->last, "\r\n\r\n");
-        }
-}
-
-static void *server_main(void *userdata) {
-        Fixture *f = userdata;
-
-        for (size_t i = 0; i < f->n_script; i++) {
-                const Exchange *x = f->script + i;
-                _cleanup_close_ int fd = accept(f->listen_fd, NULL, NULL);
-
-                if (fd < 0)
-                        return NULL;
-                read_request(f, fd);
-                f->wrong = f->wrong || !startswith(f->last, x->path);
-                f->served++;
-                if (x->status) {
-                        _cleanup_free_ char *a = strformat("HTTP/1.1 %s\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", x->status,
-                                                           strempty(x->headers), strlen(strempty(x->body)), strempty(x->body));
-                        (void) send(fd, a, strlen(a), MSG_NOSIGNAL);
-                }
-                (void) shutdown(fd, SHUT_WR);
-        }
-        return NULL;
-}
-
 static int setup(void **state) {
         Fixture *f = calloc(1, sizeof(*f));
-        struct sockaddr_un sa = { .sun_family = AF_UNIX };
 
-        (void) snprintf(f->socket, sizeof(f->socket), "/tmp/test-engine-%d.sock", getpid());
-        (void) unlink(f->socket);
-        (void) snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", f->socket);
-        f->listen_fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        assert_int_equal(bind(f->listen_fd, (struct sockaddr *) &sa, sizeof(sa)), 0);
-        assert_int_equal(listen(f->listen_fd, 16), 0);
+        engine_script_open(&f->server);
         assert_true(sd_event_new(&f->event) >= 0);
         assert_int_equal(http_new(f->event, &f->http), 0);
-        assert_int_equal(engine_new(f->event, f->http, f->socket, &f->engine), 0);
+        assert_int_equal(engine_new(f->event, f->http, f->server.socket, &f->engine), 0);
         *state = f;
         return 0;
 }
@@ -105,11 +36,7 @@ static int teardown(void **state) {
         engine_free(f->engine);
         http_free(f->http);
         sd_event_unref(f->event);
-        (void) shutdown(f->listen_fd, SHUT_RDWR);
-        (void) close(f->listen_fd);
-        if (f->script)
-                (void) pthread_join(f->server, NULL);
-        (void) unlink(f->socket);
+        engine_script_close(&f->server);
         free(f->message);
         free(f->json);
         free(f);
@@ -117,9 +44,7 @@ static int teardown(void **state) {
 }
 
 static void serve(Fixture *f, const Exchange *script, size_t n) {
-        f->script = script;
-        f->n_script = n;
-        assert_int_equal(pthread_create(&f->server, NULL, server_main, f), 0);
+        engine_script_serve(&f->server, script, n);
 }
 
 static void on_done(const EngineAnswer *a, void *userdata) {
@@ -157,8 +82,6 @@ static void call(Fixture *f, const char *method, const char *path, json_t *body,
                 assert_true(sd_event_run(f->event, 10 * USEC_PER_SEC) > 0);
 }
 
-#define PING(version) { "GET /_ping", "200 OK", "Api-Version: " version "\r\n", "OK" }
-
 static void test_versions(void **state) {
         Fixture *f = *state;
         static const Exchange script[] = {
@@ -187,7 +110,7 @@ static void test_versions(void **state) {
                 assert_string_equal(f->json, expected);
         }
         assert_int_equal(engine_api_minor(f->engine), 43);
-        assert_false(f->wrong);
+        assert_false(f->server.wrong);
 }
 
 static void test_too_old(void **state) {
@@ -230,7 +153,7 @@ static void test_outcomes(void **state) {
                 call(f, "POST", "/x", NULL, (EngineRequest) { .once = true });
                 assert_int_equal(f->outcome, table[i].outcome);
         }
-        assert_false(f->wrong);
+        assert_false(f->server.wrong);
 }
 
 static void test_retries(void **state) {
@@ -250,16 +173,16 @@ static void test_retries(void **state) {
         assert_int_equal(f->outcome, ENGINE_OK);
         call(f, "POST", "/b", body, (EngineRequest) { .registry_auth = "abc=" });
         assert_int_equal(f->outcome, ENGINE_UNKNOWN);
-        assert_int_equal(f->served, 6);
-        assert_non_null(strstr(f->last, "X-Registry-Auth: abc=\r\n"));
-        assert_non_null(strstr(f->last, "{\"k\":\"v\"}"));
-        assert_false(f->wrong);
+        assert_int_equal(f->server.served, 6);
+        assert_non_null(strstr(f->server.last, "X-Registry-Auth: abc=\r\n"));
+        assert_non_null(strstr(f->server.last, "{\"k\":\"v\"}"));
+        assert_false(f->server.wrong);
 }
 
 static void test_out_of_reach(void **state) {
         Fixture *f = *state;
 
-        (void) unlink(f->socket);
+        (void) unlink(f->server.socket);
         call(f, "GET", "/info", NULL, (EngineRequest) { .timeout_usec = 400 * USEC_PER_MSEC });
         assert_int_equal(f->outcome, ENGINE_RETRYABLE);
         call(f, "GET", "/info", NULL, (EngineRequest) { .once = true });

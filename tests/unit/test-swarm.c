@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the Swarm provider reads and writes, without an Engine: states, specs, address ranges. */
+/* What the Swarm provider reads and writes, without a Swarm: states, specs, address ranges. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
+#include "engine-script.h"
 #include "provider/swarm-internal.h"
 #include "provider/swarm-network.h"
 #include "provider/swarm-parse.h"
@@ -328,6 +323,53 @@ static void test_two_services(void **state) {
         http_free(http);
 }
 
+static void note_removed(void *userdata, int r, const Refusal *refusal) {
+        assert_int_equal(r, 0);
+        *(bool *) userdata = true;
+}
+
+static void expect_none(Provider *p, const ProviderObservation *o, void *userdata) {
+        assert_false(o->exists);
+}
+
+static void ignore_list(Provider *p, void *userdata) {
+}
+
+/* Who has removed a session does not hear of it any more, not even in a list that was begun before. */
+static void test_removed(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"), { "DELETE /v1.44/services/s1", "200 OK", NULL, NULL }, { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json", "200 OK", NULL, "[]" },
+        };
+        _cleanup_(sd_event_unrefp) sd_event *event = NULL;
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "i", .version = 1 };
+        EngineScript server = {};
+        ProviderCall *call;
+        SwarmSession *ss;
+        bool removed = false;
+        Http *http;
+        Provider *p;
+
+        engine_script_open(&server);
+        engine_script_serve(&server, script, ELEMENTSOF(script));
+        assert_int_equal(sd_event_new(&event), 0);
+        assert_int_equal(http_new(event, &http), 0);
+        assert_int_equal(swarm_provider_new(event, http, &(const SwarmConfig) {
+                .engine_socket = server.socket, .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "auto",
+        }, &p), 0);
+        swarm_of(p)->observer = (ProviderObserver) { .on_list_begin = ignore_list, .on_session = expect_none, .on_list_end = ignore_list };
+        swarm_of(p)->listed = true;
+        assert_int_equal(swarm_session_update(swarm_of(p), &service, &ss), 0);
+        assert_int_equal(p->vtable->remove(p, "abc", note_removed, &removed, &call), 0);
+        while (!removed)
+                assert_true(sd_event_run(event, 10 * USEC_PER_SEC) > 0);
+        assert_true(swarm_sessions_report(swarm_of(p)));
+        provider_free(p);
+        http_free(http);
+        engine_script_close(&server);
+        assert_false(server.wrong);
+}
+
 static const ProviderSpec spec = {
         .session = "abc",
         .name = "web",
@@ -455,7 +497,7 @@ int main(void) {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
                 cmocka_unit_test(test_two_services),
                 cmocka_unit_test(test_slot), cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_clock_set_back),
-                cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_removed), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
