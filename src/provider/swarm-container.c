@@ -50,10 +50,7 @@ void swarm_find_task(SwarmCall *c) {
                 return;
         }
         path = swarm_tasks_path((const char *const[]) { c->name }, 1);
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_task_found);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_task_found);
 }
 
 static int container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
@@ -355,10 +352,7 @@ static void step_read_rest(SwarmCall *c) {
                 return;
         }
         path = strformat("/services/%s", c->service);
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_rest_read);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_rest_read);
 }
 
 int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {

@@ -200,7 +200,8 @@ const char *swarm_call_subject(const SwarmCall *c);
 void swarm_call_fail(SwarmCall *c, const EngineAnswer *a, const char *what);
 /* Goes on from the loop, later. */
 void swarm_call_later(SwarmCall *c, usec_t after_usec, swarm_step step);
-/* Sends; a request that cannot be sent finishes the call. The remaining time of the call is the deadline. */
+/* Sends; a request that cannot be sent finishes the call, later, as does a path that could not be made (NULL). The remaining time
+ * of the call is the deadline. */
 void swarm_call_engine(SwarmCall *c, EngineRequest request, engine_cb cb);
 bool swarm_call_expired(const SwarmCall *c);
 

@@ -208,10 +208,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
 static void ask_run_tasks(SwarmCall *c) {
         _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
 
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_run_tasks);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_run_tasks);
 }
 
 static void on_read(const EngineAnswer *a, void *userdata) {
@@ -248,10 +245,7 @@ static void on_read(const EngineAnswer *a, void *userdata) {
 static void step_read(SwarmCall *c) {
         _cleanup_free_ char *path = strformat("/services/%s", c->name);
 
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_read);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_read);
 }
 
 static int make(Provider *p, const ProviderSpec *spec, swarm_step next, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -340,10 +334,7 @@ static void on_change_read(const EngineAnswer *a, void *userdata) {
 static void step_change(SwarmCall *c) {
         _cleanup_free_ char *path = strformat("/services/%s", c->service);
 
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_change_read);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_change_read);
 }
 
 void swarm_change_service(SwarmCall *c) {
@@ -397,10 +388,7 @@ void swarm_locate(SwarmCall *c) {
         label = strformat("%s=%s", PROVIDER_LABEL_SESSION, c->session);
         filters = label ? engine_filters("label", label, NULL) : NULL;
         path = filters ? strformat("/services?filters=%s", filters) : NULL;
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_located);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_located);
 }
 
 int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swarm_step next, provider_done_cb cb, void *userdata,
@@ -521,10 +509,7 @@ static void step_await_containers(SwarmCall *c) {
                             *filters = label ? engine_filters("label", label, NULL) : NULL,
                             *path = filters ? strformat("/containers/json?all=1&filters=%s", filters) : NULL;
 
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_containers);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_containers);
 }
 
 static void on_removal_tasks(const EngineAnswer *a, void *userdata) {
@@ -555,10 +540,7 @@ static void on_removal_tasks(const EngineAnswer *a, void *userdata) {
 static void step_await_removal(SwarmCall *c) {
         _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
 
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_tasks);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_tasks);
 }
 
 static void on_removed(const EngineAnswer *a, void *userdata) {
@@ -581,10 +563,7 @@ static void step_remove(SwarmCall *c) {
                 return;
         }
         path = strformat("/services/%s", c->service);
-        if (!path)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_removed);
+        swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_removed);
 }
 
 int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {

@@ -181,7 +181,7 @@ void swarm_call_engine(SwarmCall *c, EngineRequest request, engine_cb cb) {
         request.on_done = cb;
         request.userdata = c;
         request.timeout_usec = c->deadline_usec > now ? c->deadline_usec - now : 1;
-        r = engine_call(c->swarm->engine, &request, &c->engine);
+        r = request.path ? engine_call(c->swarm->engine, &request, &c->engine) : -ENOMEM;
         if (r >= 0)
                 return;
         /* Not at once: this may be the first step. */
