@@ -222,16 +222,12 @@ static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
         int r;
 
         c->request = NULL;
-        if (answer->outcome != ENGINE_OK)
-                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
-        else {
-                r = container_facts_parse(answer->json, &facts);
-                if (r >= 0)
-                        r = witness_check(c->base.agent, c->witness, &facts, &refusal);
-                if (r >= 0)
-                        r = ask_reason(c, &facts);
-                container_facts_done(&facts);
-        }
+        r = agent_read_facts(c->base.agent, c->container, answer, &facts, &refusal);
+        if (r >= 0)
+                r = witness_check(c->base.agent, c->witness, &facts, &refusal);
+        if (r >= 0)
+                r = ask_reason(c, &facts);
+        container_facts_done(&facts);
         if (r < 0)
                 capture_fail(c, r, refusal);
         else if (r == 0)
@@ -488,10 +484,7 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
 
         c->request = NULL;
         container_facts_done(&c->facts);
-        if (answer->outcome != ENGINE_OK)
-                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
-        else
-                r = container_facts_parse(answer->json, &c->facts);
+        r = agent_read_facts(c->base.agent, c->container, answer, &c->facts, &refusal);
         if (r >= 0)
                 r = agent_upper_find(c->base.agent, &c->facts);
         if (r >= 0)

@@ -216,6 +216,11 @@ int container_facts_parse(const json_t *json, ContainerFacts *ret) {
         return 0;
 }
 
+int agent_read_facts(Agent *a, const char *container, const EngineAnswer *answer, ContainerFacts *ret, Refusal **reterr_refusal) {
+        return answer->outcome == ENGINE_OK ? container_facts_parse(answer->json, ret)
+                                            : agent_refuse_answer(a, container, "inspect", answer, reterr_refusal);
+}
+
 int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal) {
         if (strv_length(f->mounts) > 0)
                 return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,

@@ -124,6 +124,8 @@ typedef struct ContainerFacts {
 void container_facts_done(ContainerFacts *f);
 /* -EBADMSG: not an answer to inspect. */
 int container_facts_parse(const json_t *json, ContainerFacts *ret);
+/* The same of an answer that may be none. Refuses then. */
+int agent_read_facts(Agent *a, const char *container, const EngineAnswer *answer, ContainerFacts *ret, Refusal **reterr_refusal);
 /* Refuses what cannot be saved in that way, or not at all. */
 int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal);
 /* The upper directory of the overlay that is mounted on / there. -ENOENT: none. */

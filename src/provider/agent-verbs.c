@@ -53,10 +53,8 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
         c->request = NULL;
         if (answer->outcome != ENGINE_OK && answer->status == 404 && c->verb->absent_is_done)
                 r = 0;
-        else if (answer->outcome != ENGINE_OK)
-                r = agent_refuse_answer(c->base.agent, c->container, "inspect", answer, &refusal);
         else {
-                r = container_facts_parse(answer->json, &facts);
+                r = agent_read_facts(c->base.agent, c->container, answer, &facts, &refusal);
                 if (r >= 0)
                         r = c->verb->inspected(c, &facts, &refusal);
                 container_facts_done(&facts);
