@@ -78,11 +78,6 @@ static void on_idle(void *userdata) {
                 deferred_arm(c->idle);
 }
 
-void bus_changes_flush(BusChanges *c) {
-        while (c->changes)
-                emit_first(c);
-}
-
 void bus_changes_note(BusChanges *c, const BusChangeClass *class, const char *path, uint64_t mask) {
         Change *i;
 

@@ -32,5 +32,3 @@ DEFINE_CLEANUP(BusChanges *, bus_changes_free)
 
 /* Never fails: what cannot be noted is sent at once or logged. */
 void bus_changes_note(BusChanges *c, const BusChangeClass *class, const char *path, uint64_t mask);
-/* Sends everything now. */
-void bus_changes_flush(BusChanges *c);

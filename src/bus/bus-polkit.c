@@ -263,10 +263,6 @@ void bus_polkit_caller_gone(BusPolkit *p, const char *sender) {
                         query_free(q);
 }
 
-unsigned bus_polkit_pending(const BusPolkit *p) {
-        return p->n_pending;
-}
-
 void bus_polkit_set_config(BusPolkit *p, const BusPolkitConfig *config) {
         p->config = *config;
 }

@@ -39,6 +39,3 @@ int bus_polkit_check(BusPolkit *p, sd_bus_message *m, uid_t uid, const BusPolkit
 
 /* The caller has gone: its questions are forgotten (for BusCallers' callback). */
 void bus_polkit_caller_gone(BusPolkit *p, const char *sender);
-
-/* Questions that polkit has not answered. */
-unsigned bus_polkit_pending(const BusPolkit *p);

@@ -35,26 +35,6 @@ char *bus_path_encode(const char *prefix, const char *id) {
         return sd_bus_path_encode(prefix, id, &path) < 0 ? NULL : path;
 }
 
-int bus_append_string(sd_bus_message *m, const char *key, const char *value) {
-        return sd_bus_message_append(m, "{sv}", key, "s", strempty(value));
-}
-
-int bus_append_u32(sd_bus_message *m, const char *key, uint32_t value) {
-        return sd_bus_message_append(m, "{sv}", key, "u", value);
-}
-
-int bus_append_u64(sd_bus_message *m, const char *key, uint64_t value) {
-        return sd_bus_message_append(m, "{sv}", key, "t", value);
-}
-
-int bus_append_double(sd_bus_message *m, const char *key, double value) {
-        return sd_bus_message_append(m, "{sv}", key, "d", value);
-}
-
-int bus_append_bool(sd_bus_message *m, const char *key, bool value) {
-        return sd_bus_message_append(m, "{sv}", key, "b", (int) value);
-}
-
 static int append_pair(sd_bus_message *m, const char *pair) {
         const char *eq = strchr(pair, '=');
         _cleanup_free_ char *key = eq ? strndup(pair, (size_t) (eq - pair)) : strdup(pair);

@@ -55,12 +55,5 @@ int bus_field_append_entry(sd_bus_message *m, const BusField *field, const void 
 /* All fields of the table that have all of `flags`, as one a{sv}. Returns bytes, or -errno. */
 int bus_fields_append(sd_bus_message *m, const BusField *table, unsigned flags, const void *object);
 
-/* {sv} entries of a dictionary that is open. NULL strings are sent as "". */
-int bus_append_string(sd_bus_message *m, const char *key, const char *value);
-int bus_append_u32(sd_bus_message *m, const char *key, uint32_t value);
-int bus_append_u64(sd_bus_message *m, const char *key, uint64_t value);
-int bus_append_double(sd_bus_message *m, const char *key, double value);
-int bus_append_bool(sd_bus_message *m, const char *key, bool value);
-
 /* A method's answer with the given body ("" for none), not yet sent. */
 int bus_reply_new(sd_bus_message *call, sd_bus_message **ret, const char *types, ...);

@@ -17,17 +17,6 @@ void descriptor_done(Descriptor *d) {
         *d = (Descriptor) {};
 }
 
-int descriptor_copy(const Descriptor *from, Descriptor *ret) {
-        Descriptor d = { .media_type = strdup(from->media_type), .digest = strdup(from->digest), .size = from->size };
-
-        if (!d.media_type || !d.digest) {
-                descriptor_done(&d);
-                return -ENOMEM;
-        }
-        *ret = d;
-        return 0;
-}
-
 void manifest_done(Manifest *m) {
         descriptor_done(&m->config);
         for (size_t i = 0; i < m->n_layers; i++)

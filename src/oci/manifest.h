@@ -35,7 +35,6 @@ typedef struct Descriptor {
 } Descriptor;
 
 void descriptor_done(Descriptor *d);
-int descriptor_copy(const Descriptor *from, Descriptor *ret);
 
 typedef struct Manifest {
         Descriptor config;

@@ -12,10 +12,6 @@ static const char *const op_names[_FAKE_OP_MAX] = {
 #undef X
 };
 
-const char *fake_op_to_string(FakeOp op) {
-        return op >= 0 && op < _FAKE_OP_MAX ? op_names[op] : NULL;
-}
-
 FakeOp fake_op_from_string(const char *s) {
         for (int i = 0; s && i < _FAKE_OP_MAX; i++)
                 if (streq(op_names[i], s))

@@ -60,7 +60,6 @@ typedef enum FakeOp {
         _FAKE_OP_INVALID = -EINVAL,
 } FakeOp;
 
-const char *fake_op_to_string(FakeOp op);
 FakeOp fake_op_from_string(const char *s);
 
 typedef struct FakeOptions {
