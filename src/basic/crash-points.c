@@ -6,19 +6,15 @@
 #include "basic/crash-points.h"
 #include "basic/string-util.h"
 
+#if HAVE_CRASH_POINTS
 static const char *const crash_point_names[_CRASH_POINT_MAX] = {
 #define X(id, name) [CRASH_##id] = name,
         CRASH_POINT_TABLE(X)
 #undef X
 };
 
-const char *crash_point_to_string(CrashPoint p) {
-        return p >= 0 && p < _CRASH_POINT_MAX ? crash_point_names[p] : NULL;
-}
-
-#if HAVE_CRASH_POINTS
 void crash_point(CrashPoint p) {
-        const char *name = crash_point_to_string(p), *wanted = getenv("SWARM_CRASH_POINT"), *log = getenv("SWARM_CRASH_LOG");
+        const char *name = crash_point_names[p], *wanted = getenv("SWARM_CRASH_POINT"), *log = getenv("SWARM_CRASH_LOG");
 
         if (log) {
                 _cleanup_close_ int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);

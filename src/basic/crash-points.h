@@ -45,8 +45,6 @@ typedef enum CrashPoint {
         _CRASH_POINT_MAX,
 } CrashPoint;
 
-const char *crash_point_to_string(CrashPoint p);
-
 #if HAVE_CRASH_POINTS
 void crash_point(CrashPoint p);
 #else

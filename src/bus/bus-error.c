@@ -20,14 +20,10 @@ const char *bus_error_name(RefusalCode code) {
         return error_names[code >= 0 && code < _REFUSAL_MAX ? code : REFUSAL_INTERNAL];
 }
 
-int bus_error_set_refusal(sd_bus_error *e, const Refusal *refusal) {
-        return sd_bus_error_set(e, bus_error_name(refusal->code), refusal->message);
-}
-
 int bus_error_set(sd_bus_error *e, int r, Refusal **refusal) {
         _cleanup_refusal_ Refusal *copy = refusal_of(r, refusal);
 
-        return copy ? bus_error_set_refusal(e, copy) : -ENOMEM;
+        return copy ? sd_bus_error_set(e, bus_error_name(copy->code), copy->message) : -ENOMEM;
 }
 
 int bus_error_setf(sd_bus_error *e, RefusalCode code, const char *format, ...) {

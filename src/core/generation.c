@@ -36,7 +36,8 @@ void session_keep_snapshot(Session *s, Snapshot *snapshot) {
         session_changed(s, CHANGE_GENERATION);
 }
 
-bool manager_image_is_used(Manager *m, const char *image, const Session *except) {
+/* Does any living session run from this image, or keep it as a generation it can be restored from? */
+static bool image_is_used(Manager *m, const char *image, const Session *except) {
         for (Session *s = m->sessions_by_id; s; s = s->hh_id.next) {
                 if (s == except)
                         continue;
@@ -60,7 +61,7 @@ int session_bequeath_snapshot(Session *s, Snapshot *snapshot) {
         SnapshotRecord inherited = snapshot->record;
         Session *clone;
 
-        if (!inherited.image || !manager_image_is_used(s->manager, inherited.image, s))
+        if (!inherited.image || !image_is_used(s->manager, inherited.image, s))
                 return 0;
         clone = find_clone(s->manager, inherited.image, s);
         if (clone && !session_find_any_snapshot(clone, 0)) {
@@ -94,7 +95,7 @@ static const char *need_of(Session *s, const Snapshot *x) {
                 return "is what the session's container was made from, and the next save may build upon it. Hibernate or stop the session first.";
         if (is_to_be_restored(s, generation))
                 return "is to be restored by a job that waits. Cancel that job first.";
-        if (manager_image_is_used(s->manager, x->record.image, s))
+        if (image_is_used(s->manager, x->record.image, s))
                 return "is what another session was cloned from. Destroy that session first.";
         return NULL;
 }

@@ -40,8 +40,6 @@ Snapshot *session_find_any_snapshot(const Session *s, uint64_t generation);
 int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *image);
 void session_drop_snapshot(Session *s, Snapshot *snapshot);
 void snapshot_mark_dirty(Session *s, Snapshot *snapshot);
-/* Does any living session run from this image, or keep it as a generation it can be restored from? */
-bool manager_image_is_used(Manager *m, const char *image, const Session *except);
 /* 1: a clone was made from it, and has it from now on; the session is without it. 0: nobody else needs it. */
 int session_bequeath_snapshot(Session *s, Snapshot *snapshot);
 

@@ -129,7 +129,6 @@ char *job_path(uint64_t id);
 #define FIELD_ENDED (1u << 4)           /* of ended sessions only */
 #define FIELD_SPEC (1u << 5)            /* comes from Session.spec */
 extern const BusField session_fields[];
-extern const BusField job_fields[], node_fields[], provider_fields[];
 
 /* Methods that live in files of their own. */
 int method_create_session(sd_bus_message *m, void *userdata, sd_bus_error *reterr);

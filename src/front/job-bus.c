@@ -60,7 +60,7 @@ static int append_cancelable(sd_bus_message *m, const void *object) {
 
 #define FIELD(name, signature, member) BUS_FIELD(name, signature, Job, member)
 
-const BusField job_fields[] = {
+static const BusField job_fields[] = {
         FIELD("Id", "t", id),
         BUS_FIELD_FUNCTION("Type", "s", append_type),
         BUS_FIELD_FUNCTION("Object", "o", append_object),

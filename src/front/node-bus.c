@@ -10,7 +10,7 @@ static int append_cpus(sd_bus_message *m, const void *object) {
 
 #define FIELD(name, signature, member) BUS_FIELD(name, signature, Node, member)
 
-const BusField node_fields[] = {
+static const BusField node_fields[] = {
         FIELD("Id", "s", id),
         FIELD("Name", "s", name),
         FIELD("Provider", "s", provider),

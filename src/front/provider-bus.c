@@ -28,7 +28,7 @@ static int append_capabilities(sd_bus_message *m, const void *object) {
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-const BusField provider_fields[] = {
+static const BusField provider_fields[] = {
         BUS_FIELD("Name", "s", ProviderEntry, name),
         BUS_FIELD_FUNCTION("Health", "s", append_health),
         BUS_FIELD("Detail", "s", ProviderEntry, detail),

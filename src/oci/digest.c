@@ -10,12 +10,8 @@ struct DigestContext {
         bool broken;                    /* OpenSSL refused something: the digest comes out as a value that nothing has */
 };
 
-bool digest_n_is_valid(const char *s, size_t n) {
-        return n == DIGEST_LENGTH && strncmp(s, "sha256:", 7) == 0 && strspn(s + 7, "0123456789abcdef") >= 64;
-}
-
 bool digest_is_valid(const char *s) {
-        return s && digest_n_is_valid(s, strlen(s));
+        return s && strlen(s) == DIGEST_LENGTH && strncmp(s, "sha256:", 7) == 0 && strspn(s + 7, "0123456789abcdef") == 64;
 }
 
 DigestContext *digest_context_free(DigestContext *c) {

@@ -9,7 +9,6 @@
 #define DIGEST_SIZE (DIGEST_LENGTH + 1)         /* with the terminator */
 
 bool digest_is_valid(const char *s);
-bool digest_n_is_valid(const char *s, size_t n);
 
 /* A running SHA-256. */
 typedef struct DigestContext DigestContext;

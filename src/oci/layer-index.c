@@ -51,7 +51,7 @@ static const JsonField info_fields[] = {
         {}
 };
 
-void layer_index_info_done(LayerIndexInfo *i) {
+static void info_done(LayerIndexInfo *i) {
         json_fields_free(info_fields, i);
         *i = (LayerIndexInfo) {};
 }
@@ -84,7 +84,7 @@ LayerIndexReader *layer_index_close(LayerIndexReader *r) {
                 return NULL;
         if (r->file)
                 (void) fclose(r->file);
-        layer_index_info_done(&r->info);
+        info_done(&r->info);
         free(r);
         return NULL;
 }

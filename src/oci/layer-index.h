@@ -43,8 +43,6 @@ typedef struct LayerIndexInfo {
         char *boot;                     /* of the system, in which the change times were read; NULL: not known */
 } LayerIndexInfo;
 
-void layer_index_info_done(LayerIndexInfo *i);
-
 /* The id of the running boot, a new string; NULL when it cannot be read. */
 char *layer_index_boot(void);
 

@@ -56,10 +56,6 @@ static const char *const outcome_names[] = {
         [ENGINE_BROKEN] = "broken",
 };
 
-const char *engine_outcome_to_string(EngineOutcome o) {
-        return (size_t) o < ELEMENTSOF(outcome_names) ? outcome_names[o] : NULL;
-}
-
 static usec_t now_boottime(void) {
         struct timespec ts;
 
@@ -145,7 +141,7 @@ static void call_finish(EngineCall *c, EngineOutcome outcome, long status, json_
         if (outcome != ENGINE_OK) {
                 text = strndup(isempty(message) ? "no reason was given" : message, MESSAGE_MAX);
                 answer.message = text ?: "out of memory";
-                log_debug("%s %s: %s (%ld): %s", c->method, c->path, engine_outcome_to_string(outcome), status, answer.message);
+                log_debug("%s %s: %s (%ld): %s", c->method, c->path, outcome_names[outcome], status, answer.message);
         }
         DL_DELETE(c->engine->calls, c);
         c->in_done = true;

@@ -28,8 +28,6 @@ typedef enum EngineOutcome {
         ENGINE_BROKEN,          /* an answer that is no answer: not JSON, too long */
 } EngineOutcome;
 
-const char *engine_outcome_to_string(EngineOutcome o);
-
 typedef struct EngineAnswer {
         EngineOutcome outcome;
         long status;            /* HTTP status, 0 if none came */

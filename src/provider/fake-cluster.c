@@ -15,7 +15,7 @@ static usec_t now_realtime(void) {
 }
 
 /* 64 hex digits that depend on the text alone: four rounds of FNV-1a, each with another start. Not a hash to trust. */
-char *fake_digest(const char *text) {
+static char *digest_of(const char *text) {
         uint8_t digest[32];
 
         for (size_t i = 0; i < 4; i++) {
@@ -37,7 +37,7 @@ char *fake_resolve(const char *reference) {
                 return NULL;
         if (strstr(name, "@sha256:"))
                 return TAKE_PTR(name);
-        digest = fake_digest(name);
+        digest = digest_of(name);
         if (!digest)
                 return NULL;
         char *last = strrchr(name, '/'), *colon = strchr(last, ':');
@@ -250,7 +250,7 @@ static void session_place(FakeSession *s) {
                 return;
         }
         seed = strformat("%s/%" PRIu64, s->id, ++f->serial);
-        s->container = seed ? fake_digest(seed) : NULL;
+        s->container = seed ? digest_of(seed) : NULL;
         s->task = TASK_STARTING;
         s->content = image ? image->content : 0;
         s->saved = true;

@@ -155,7 +155,6 @@ bool fake_witness_holds(const FakeSession *s, const char *witness);
 /* The part of the repository that asks for a behaviour. */
 bool fake_image_is(const char *image, const char *behaviour);
 char *fake_resolve(const char *reference);
-char *fake_digest(const char *text);
 
 /* fake-delay.c. Starting one that waits already begins anew; stopping one that does not wait is fine. */
 int fake_delay_start(Fake *f, FakeDelay *d, usec_t usec, void (*cb)(void *userdata), void *userdata);

@@ -8,7 +8,7 @@
 
 /* ---- health ---- */
 
-void swarm_set_health(Swarm *s, ProviderHealth health, const char *detail) {
+static void set_health(Swarm *s, ProviderHealth health, const char *detail) {
         if (s->health == health && streq_ptr(s->health_detail, detail))
                 return;
         s->health = health;
@@ -123,7 +123,7 @@ static void wait_for_first_session(Swarm *s) {
                 if (!swarm_sessions_report(s))
                         return;
         }
-        swarm_set_health(s, PROVIDER_HEALTHY, NULL);
+        set_health(s, PROVIDER_HEALTHY, NULL);
 }
 
 static void on_info(const EngineAnswer *a, void *userdata) {
@@ -135,18 +135,18 @@ static void on_info(const EngineAnswer *a, void *userdata) {
         if (a->outcome != ENGINE_OK) {
                 (void) swarm_error_refusal(s, a, "answer", &refusal);
                 swarm_connect_later(s, backoff_next(&s->backoff));
-                swarm_set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : a->message);
+                set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : a->message);
                 return;
         }
         if (swarm_info_parse(a->json, &info) < 0) {
                 swarm_connect_later(s, WAIT_USEC);
-                swarm_set_health(s, PROVIDER_UNAVAILABLE, "What listens on the Engine's socket does not answer like Docker.");
+                set_health(s, PROVIDER_UNAVAILABLE, "What listens on the Engine's socket does not answer like Docker.");
                 return;
         }
         swarm_take_info(s, &info);
         if (swarm_check_info(s, &info, &refusal) < 0) {
                 swarm_connect_later(s, WAIT_USEC);
-                swarm_set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : NULL);
+                set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : NULL);
                 return;
         }
         if (info.state == SWARM_INACTIVE) {
@@ -172,13 +172,13 @@ void swarm_connected(Swarm *s) {
         s->swept_usec = swarm_now();
         (void) timer_arm(s->sweep, USEC_PER_SEC);
         if (s->info.history_off)
-                swarm_set_health(s, PROVIDER_DEGRADED,
+                set_health(s, PROVIDER_DEGRADED,
                                  "The Swarm's task history limit is 0, so a container that ends by itself is removed with its files "
                                  "before they can be saved. Run \"docker swarm update --task-history-limit 1\".");
         else if (!s->agent)
-                swarm_set_health(s, PROVIDER_DEGRADED, "There is no agent on this node, so its sessions cannot be saved.");
+                set_health(s, PROVIDER_DEGRADED, "There is no agent on this node, so its sessions cannot be saved.");
         else
-                swarm_set_health(s, PROVIDER_HEALTHY, NULL);
+                set_health(s, PROVIDER_HEALTHY, NULL);
 }
 
 /* ---- events ---- */

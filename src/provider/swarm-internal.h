@@ -216,7 +216,6 @@ void swarm_disconnect(Swarm *s);
 void swarm_connect_later(Swarm *s, usec_t after_usec);
 int swarm_watch(Swarm *s);              /* begins the event stream */
 void swarm_connected(Swarm *s);         /* the full list is there */
-void swarm_set_health(Swarm *s, ProviderHealth health, const char *detail);
 void swarm_take_info(Swarm *s, const SwarmInfo *info);
 /* Refuses with the remedy when sessions cannot be made on that Engine. An inactive Swarm that may be initialised is fine. */
 int swarm_check_info(Swarm *s, const SwarmInfo *info, Refusal **reterr_refusal);
@@ -257,7 +256,6 @@ void swarm_session_heat(SwarmSession *ss, usec_t usec);
 
 int swarm_poll_setup(Swarm *s);
 void swarm_poll_soon(Swarm *s);         /* somebody became hot */
-void swarm_poll_all(Swarm *s);          /* a sweep at once */
 void swarm_poll_stop(Swarm *s);
 void swarm_inspect(Swarm *s, const char *service);      /* looks at that service when it can */
 /* GET /tasks of these service names, at most SWARM_POLL_BATCH; a new string. */
@@ -278,9 +276,7 @@ int swarm_create(Provider *p, const ProviderSpec *spec, provider_done_cb cb, voi
 int swarm_run(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
-/* Sets c->service and c->name if the session has a service, and goes on with c->next_step. */
-void swarm_locate(SwarmCall *c);
-/* A call that begins with that. */
+/* A call that first sets c->service and c->name if the session has a service, and then does its `next`. */
 int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swarm_step next, provider_done_cb cb, void *userdata,
                      SwarmCall **ret_call, ProviderCall **ret);
 /* The service update at the end of a rest: c->change applied to c->service. */

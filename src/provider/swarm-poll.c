@@ -259,25 +259,23 @@ static void ask_ended(Swarm *s) {
                 log_debug_errno(r, "Cannot ask for ended tasks: %m");
 }
 
+static void sweep(Swarm *s) {
+        /* One that is on goes over to sweeping. */
+        s->sweeping = true;
+        if (!s->polling)
+                poll_batch(s);
+}
+
 static void on_sweep(void *userdata) {
         Swarm *s = userdata;
 
         if (s->phase != SWARM_WATCHING)
                 return;
         if (swarm_now() >= s->swept_usec + sweep_interval(s))
-                swarm_poll_all(s);
+                sweep(s);
         else
                 ask_ended(s);
         (void) timer_arm(s->sweep, ENDED_USEC);
-}
-
-void swarm_poll_all(Swarm *s) {
-        if (s->phase != SWARM_WATCHING)
-                return;
-        /* One that is on goes over to sweeping. */
-        s->sweeping = true;
-        if (!s->polling)
-                poll_batch(s);
 }
 
 int swarm_poll_setup(Swarm *s) {

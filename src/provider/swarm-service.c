@@ -373,7 +373,7 @@ static void on_located(const EngineAnswer *a, void *userdata) {
                 c->next_step(c);
 }
 
-void swarm_locate(SwarmCall *c) {
+static void locate(SwarmCall *c) {
         SwarmSession *ss = swarm_session_find(c->swarm, c->session);
         _cleanup_free_ char *label = NULL, *filters = NULL, *path = NULL;
 
@@ -402,7 +402,7 @@ int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swar
         c->done = cb;
         c->userdata = userdata;
         c->next_step = next;
-        r = swarm_call_start(c, swarm_locate, ret);
+        r = swarm_call_start(c, locate, ret);
         if (r < 0)
                 return r;
         *ret_call = TAKE_PTR(c);

@@ -37,7 +37,7 @@ static int fail(char **ret_error, const char *format, ...) {
         return *ret_error ? -EINVAL : -ENOMEM;
 }
 
-int parse_owner(const char *s, uid_t *ret) {
+static int parse_owner(const char *s, uid_t *ret) {
         uint64_t uid;
 
         if (parse_u64(s, &uid) >= 0) {

@@ -73,7 +73,6 @@ int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char 
 void arguments_print_help(FILE *f, uint32_t groups);
 
 /* Exposed for the tests. */
-int parse_owner(const char *s, uid_t *ret);
 int parse_signal(const char *s, int *ret);
 int parse_cpus(const char *s, double *ret);
 /* Lines "K=V"; empty lines and those that begin with # are skipped. */
