@@ -375,7 +375,8 @@ static int follow_redirects(Registry *g, const char *url, const HttpCall *call, 
                                   g->host, REGISTRY_REDIRECTS_MAX, doing);
 }
 
-int registry_call(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret, const char *doing, Refusal **reterr_refusal) {
+/* Any status is success here. */
+static int call_authorized(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret, const char *doing, Refusal **reterr_refusal) {
         int r;
 
         g->passing = false;
@@ -391,4 +392,15 @@ int registry_call(Registry *g, const char *url, const HttpCall *call, HttpAnswer
         if (r <= 0)
                 return r;
         return follow_redirects(g, url, call, ret, doing, reterr_refusal);
+}
+
+int registry_call(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret, const char *doing, Refusal **reterr_refusal) {
+        int r = url && doing ? call_authorized(g, url, call, ret, doing, reterr_refusal) : -ENOMEM;
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTSOF(call->takes) && call->takes[i]; i++)
+                if (ret->status == call->takes[i])
+                        return call->takes[i];
+        return registry_refuse(g, ret, doing, reterr_refusal);
 }

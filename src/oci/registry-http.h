@@ -35,6 +35,7 @@ typedef struct HttpCall {
         registry_sink sink;             /* else the body is collected */
         void *userdata;                 /* of source or sink */
         uint64_t max;                   /* bytes of a 2xx body */
+        short takes[4];                 /* the statuses that the caller can use, up to a 0 */
         unsigned patience;              /* times the registry's usual time limit; 0 = 1 */
         bool anonymous;                 /* send no Authorization */
         bool password_only;             /* Basic, never the token: for the token service itself */
@@ -56,14 +57,15 @@ typedef struct HttpAnswer {
 void http_answer_done(HttpAnswer *a);
 #define _cleanup_http_answer_ _cleanup_(http_answer_done)
 
-/* Does `call` on `url` (absolute). Follows redirects of GET and HEAD; answers 401 challenges once. Any HTTP status is
- * success here; a transport that failed is a refusal. `doing` completes "… while <doing>". */
+/* Does `call` on `url` (absolute). Follows redirects of GET and HEAD; answers 401 challenges once. Returns the status, one of
+ * those that the call takes; any other and a transport that failed are refusals. `doing` completes "… while <doing>"; it and
+ * `url` are NULL where there was no memory for them. */
 int registry_call(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret, const char *doing, Refusal **reterr_refusal);
 
 /* One exchange: no redirect, no challenge. */
 int http_exchange(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret);
 
-/* The refusal for an answer that the caller cannot use. */
+/* The refusal for an answer that is of no use. */
 int registry_refuse(Registry *g, const HttpAnswer *a, const char *doing, Refusal **reterr_refusal);
 int registry_refuse_transport(Registry *g, const HttpAnswer *a, const char *doing, Refusal **reterr_refusal);
 

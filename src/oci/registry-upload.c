@@ -11,17 +11,14 @@
 
 /* POST: opens an upload and gives its address. */
 static int open_upload(Registry *g, char **ret_location, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "POST", .max = MIB };
+        const HttpCall call = { .method = "POST", .max = MIB, .takes = { 202 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/uploads/"), *doing = strformat("opening an upload to %s", g->repository);
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, url, &call, &a, doing, reterr_refusal);
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
         if (r < 0)
                 return r;
-        if (a.status != 202 || !a.location || url_resolve(url, a.location, ret_location) < 0)
+        if (!a.location || url_resolve(url, a.location, ret_location) < 0)
                 return registry_refuse(g, &a, doing, reterr_refusal);
         return 0;
 }
@@ -55,19 +52,17 @@ static int with_digest(const char *location, const char *digest, char **ret) {
 /* PUT: closes the upload under its digest, with the rest of the bytes if there are any. */
 static int commit_upload(Registry *g, const char *location, const char *digest, const void *data, size_t size, Refusal **reterr_refusal) {
         const HttpCall call = { .method = "PUT", .content_type = "application/octet-stream", .body = data, .body_size = size,
-                                .max = MIB, .patience = COMMIT_PATIENCE };
+                                .max = MIB, .takes = { 201 }, .patience = COMMIT_PATIENCE };
         _cleanup_free_ char *url = NULL, *doing = strformat("storing the blob %s@%s", g->repository, digest);
         _cleanup_http_answer_ HttpAnswer a = {};
         int r;
 
-        r = doing ? with_digest(location, digest, &url) : -ENOMEM;
+        r = with_digest(location, digest, &url);
         if (r < 0)
                 return r;
         r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r >= 0 && a.status != 201)
-                r = registry_refuse(g, &a, doing, reterr_refusal);
         if (r != -EBADRQC)
-                return r;
+                return MIN(r, 0);
         /* An answer may be lost after the blob was stored (libcurl sends such a request once more on its own, and gets
          * 404 for an upload that is done). */
         bool passing = g->passing, stored = registry_has_blob(g, digest, NULL) > 0;
@@ -89,21 +84,16 @@ int registry_put_blob(Registry *g, const char *digest, const void *data, size_t 
 }
 
 int registry_mount_blob(Registry *g, const char *digest, const char *from_repository, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "POST", .max = MIB };
+        const HttpCall call = { .method = "POST", .max = MIB, .takes = { 201, 202 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/uploads/?mount=%s&from=%s", digest, from_repository),
                             *doing = strformat("mounting the blob %s@%s into %s", from_repository, digest, g->repository), *location = NULL;
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, url, &call, &a, doing, reterr_refusal);
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
         if (r < 0)
                 return r;
-        if (a.status == 201)
+        if (r == 201)
                 return 1;
-        if (a.status != 202)
-                return registry_refuse(g, &a, doing, reterr_refusal);
         /* It would not mount and opened an ordinary upload instead. */
         if (a.location && url_resolve(url, a.location, &location) >= 0)
                 drop_upload(g, location);
@@ -135,21 +125,18 @@ static ssize_t read_watched(void *buf, size_t size, void *userdata) {
 static int send_upload(Registry *g, char **location, registry_source source, void *userdata, Refusal **reterr_refusal) {
         Watched watched = { source, userdata };
         const HttpCall call = { .method = "PATCH", .content_type = "application/octet-stream", .source = read_watched,
-                                .userdata = &watched, .max = MIB };
+                                .userdata = &watched, .max = MIB, .takes = { 202, 401 } };
         _cleanup_free_ char *doing = strformat("uploading a layer to %s", g->repository), *next = NULL;
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, *location, &call, &a, doing, reterr_refusal);
 
-        if (!doing)
-                return -ENOMEM;
-        r = registry_call(g, *location, &call, &a, doing, reterr_refusal);
         if (r < 0)
                 return r;
-        if (a.status != 202 || !a.location || url_resolve(*location, a.location, &next) < 0) {
-                r = registry_refuse(g, &a, doing, reterr_refusal);
+        if (r == 401 || !a.location || url_resolve(*location, a.location, &next) < 0) {
+                int k = registry_refuse(g, &a, doing, reterr_refusal);
                 /* A token that ended between POST and PATCH: the next attempt fetches a new one. */
-                g->passing = g->passing || (a.status == 401 && g->token);
-                return r;
+                g->passing = r == 401 && g->token;
+                return k;
         }
         /* libcurl ends without an error when the answer comes before that and the connection is closed with it. What was
          * read until then has a digest as well, under which the registry would take and give back half a layer. */
@@ -206,14 +193,12 @@ static int write_to_pipe(const void *data, size_t n, void *userdata) {
 
 static void *read_source(void *userdata) {
         Copy *c = userdata;
-        const HttpCall call = { .method = "GET", .max = c->descriptor->size, .sink = write_to_pipe, .userdata = c };
+        const HttpCall call = { .method = "GET", .max = c->descriptor->size, .sink = write_to_pipe, .userdata = c, .takes = { 200 } };
         _cleanup_free_ char *url = registry_path(c->from, "blobs/%s", c->descriptor->digest),
                             *doing = strformat("reading the blob %s@%s", c->from->repository, c->descriptor->digest);
         _cleanup_http_answer_ HttpAnswer a = {};
 
-        c->result = url && doing ? registry_call(c->from, url, &call, &a, doing, &c->refusal) : -ENOMEM;
-        if (c->result >= 0 && a.status != 200)
-                c->result = registry_refuse(c->from, &a, doing, &c->refusal);
+        c->result = registry_call(c->from, url, &call, &a, doing, &c->refusal);
         digest_context_finish(c->context, c->digest);
         if (c->result >= 0 && !streq(c->digest, c->descriptor->digest))
                 c->result = refuse(&c->refusal, REFUSAL_REGISTRY_FAILED,

@@ -84,23 +84,26 @@ bool registry_failure_is_passing(const Registry *g) {
         return g->passing;
 }
 
+/* Reads what is at `url` into memory and hashes it. -ENOENT when there is nothing. */
+static int get_hashed(Registry *g, const char *url, const HttpCall *call, const char *doing, HttpAnswer *ret,
+                      char ret_digest[static DIGEST_SIZE], Refusal **reterr_refusal) {
+        int r = registry_call(g, url, call, ret, doing, reterr_refusal);
+
+        if (r < 0)
+                return r;
+        if (r == 404)
+                return -ENOENT;
+        return ret->body ? digest_of(ret->body, ret->size, ret_digest) : registry_refuse(g, ret, doing, reterr_refusal);
+}
+
 int registry_get_manifest(Registry *g, const char *reference, char **ret_data, size_t *ret_size, char **ret_content_type,
                           char ret_digest[static 80], Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "GET", .accept = MANIFEST_ACCEPT, .max = MANIFEST_SIZE_MAX };
+        const HttpCall call = { .method = "GET", .accept = MANIFEST_ACCEPT, .max = MANIFEST_SIZE_MAX, .takes = { 200, 404 } };
         _cleanup_free_ char *url = registry_path(g, "manifests/%s", reference), *doing = strformat("reading the manifest %s%c%s", g->repository, strchr(reference, ':') ? '@' : ':', reference);
         _cleanup_http_answer_ HttpAnswer a = {};
         int r;
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r < 0)
-                return r;
-        if (a.status == 404)
-                return -ENOENT;
-        if (a.status != 200 || !a.body)
-                return registry_refuse(g, &a, doing, reterr_refusal);
-        r = digest_of(a.body, a.size, ret_digest);
+        r = get_hashed(g, url, &call, doing, &a, ret_digest, reterr_refusal);
         if (r < 0)
                 return r;
         if (digest_is_valid(reference) && !streq(reference, ret_digest))
@@ -114,64 +117,40 @@ int registry_get_manifest(Registry *g, const char *reference, char **ret_data, s
 }
 
 int registry_put_manifest(Registry *g, const char *reference, const char *media_type, const char *data, size_t size, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "PUT", .content_type = media_type, .body = data, .body_size = size, .max = MIB };
+        const HttpCall call = { .method = "PUT", .content_type = media_type, .body = data, .body_size = size, .max = MIB, .takes = { 201 } };
         _cleanup_free_ char *url = registry_path(g, "manifests/%s", reference), *doing = strformat("storing the manifest %s:%s", g->repository, reference);
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, url, &call, &a, doing, reterr_refusal);
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r < 0)
-                return r;
-        return a.status == 201 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+        return MIN(r, 0);
 }
 
 int registry_delete_manifest(Registry *g, const char *digest, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "DELETE", .max = MIB };
+        const HttpCall call = { .method = "DELETE", .max = MIB, .takes = { 202, 200, 404 } };
         _cleanup_free_ char *url = registry_path(g, "manifests/%s", digest), *doing = strformat("deleting the manifest %s@%s", g->repository, digest);
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, url, &call, &a, doing, reterr_refusal);
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r < 0)
-                return r;
-        return a.status == 202 || a.status == 200 || a.status == 404 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+        return MIN(r, 0);
 }
 
 int registry_has_blob(Registry *g, const char *digest, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "HEAD" };
+        const HttpCall call = { .method = "HEAD", .takes = { 200, 404 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/%s", digest), *doing = strformat("looking for the blob %s@%s", g->repository, digest);
         _cleanup_http_answer_ HttpAnswer a = {};
-        int r;
+        int r = registry_call(g, url, &call, &a, doing, reterr_refusal);
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r < 0)
-                return r;
-        return a.status == 200 ? 1 : a.status == 404 ? 0 : registry_refuse(g, &a, doing, reterr_refusal);
+        return r < 0 ? r : r == 200;
 }
 
 int registry_get_blob(Registry *g, const Descriptor *d, size_t max, char **ret_data, Refusal **reterr_refusal) {
-        const HttpCall call = { .method = "GET", .max = MIN((uint64_t) max, d->size) };
+        const HttpCall call = { .method = "GET", .max = MIN((uint64_t) max, d->size), .takes = { 200, 404 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading the blob %s@%s", g->repository, d->digest);
         _cleanup_http_answer_ HttpAnswer a = {};
         char digest[DIGEST_SIZE];
         int r;
 
-        if (!url || !doing)
-                return -ENOMEM;
-        r = registry_call(g, url, &call, &a, doing, reterr_refusal);
-        if (r < 0)
-                return r;
-        if (a.status == 404)
-                return -ENOENT;
-        if (a.status != 200 || !a.body)
-                return registry_refuse(g, &a, doing, reterr_refusal);
-        r = digest_of(a.body, a.size, digest);
+        r = get_hashed(g, url, &call, doing, &a, digest, reterr_refusal);
         if (r < 0)
                 return r;
         if (a.size != d->size || !streq(digest, d->digest))
@@ -204,21 +183,19 @@ static int refuse_damaged(Registry *g, const Descriptor *d, const char *how, Ref
 int registry_prove_blob(Registry *g, const Descriptor *d, atomic_uint_fast64_t *progress, Refusal **reterr_refusal) {
         _cleanup_digest_context_ DigestContext *context = digest_context_new();
         Prover prover = { context, progress };
-        const HttpCall call = { .method = "GET", .max = d->size, .sink = prove_bytes, .userdata = &prover };
+        const HttpCall call = { .method = "GET", .max = d->size, .sink = prove_bytes, .userdata = &prover, .takes = { 200, 404 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading back the blob %s@%s", g->repository, d->digest);
         _cleanup_http_answer_ HttpAnswer a = {};
         char digest[DIGEST_SIZE];
         int r;
 
-        if (!context || !url || !doing)
+        if (!context)
                 return -ENOMEM;
         r = registry_call(g, url, &call, &a, doing, reterr_refusal);
         if (r < 0)
                 return r;
-        if (a.status == 404)
+        if (r == 404)
                 return refuse_damaged(g, d, "it is gone", reterr_refusal);
-        if (a.status != 200)
-                return registry_refuse(g, &a, doing, reterr_refusal);
         if (a.received != d->size)
                 return refuse_damaged(g, d, "its length differs", reterr_refusal);
         digest_context_finish(context, digest);
@@ -236,13 +213,11 @@ static bool range_is(const char *content_range, uint64_t from, uint64_t size) {
 int registry_prove_blob_tail(Registry *g, const Descriptor *d, Refusal **reterr_refusal) {
         uint64_t from = d->size > TAIL_BYTES ? d->size - TAIL_BYTES : 0;
         char range[64];
-        const HttpCall call = { .method = "GET", .range = range, .max = d->size - from };
+        const HttpCall call = { .method = "GET", .range = range, .max = d->size - from, .takes = { 206, 404, 416 } };
         _cleanup_free_ char *url = registry_path(g, "blobs/%s", d->digest), *doing = strformat("reading the end of the blob %s@%s", g->repository, d->digest);
         _cleanup_http_answer_ HttpAnswer a = {};
         int r;
 
-        if (!url || !doing)
-                return -ENOMEM;
         /* Not every storage answers ranges; a whole small blob is as good. */
         if (d->size <= TAIL_BYTES)
                 return registry_prove_blob(g, d, NULL, reterr_refusal);
@@ -252,11 +227,9 @@ int registry_prove_blob_tail(Registry *g, const Descriptor *d, Refusal **reterr_
                 return registry_prove_blob(g, d, NULL, reterr_refusal);
         if (r < 0)
                 return r;
-        if (a.status == 404)
+        if (r == 404)
                 return refuse_damaged(g, d, "it is gone", reterr_refusal);
-        if (a.status == 416)
+        if (r == 416)
                 return refuse_damaged(g, d, "it is too short", reterr_refusal);
-        if (a.status != 206)
-                return registry_refuse(g, &a, doing, reterr_refusal);
         return a.received == d->size - from && range_is(a.content_range, from, d->size) ? 0 : refuse_damaged(g, d, "its length differs", reterr_refusal);
 }
