@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What a walk puts into the tar: a path's attributes, its data, its other names, and the directories above it. */
+
+#include "oci/layer-walker.h"
+
+/* Docker and containerd count in nanoseconds and give everything else a time of 0. */
+static bool time_can_be_set(const struct stat *st) {
+        return st->st_mtim.tv_sec >= 0 && st->st_mtim.tv_sec < INT64_MAX / (int64_t) (USEC_PER_SEC * NSEC_PER_USEC);
+}
+
+/* The attributes of w->path, checked for what cannot be carried. 1 when it is gone (only of a living tree). */
+static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent, const struct stat *st, XattrFlags *flags) {
+        char proc[320];
+        int r;
+
+        proc_path(dir, name, proc);
+        r = xattr_list_read(&w->xattrs, proc, flags);
+        if (r == -E2BIG)
+                return walker_refuse(w, REFUSAL_FILES_REFUSED, "its extended attributes are larger than a layer can hold", "Remove some of them");
+        if (r == -ENOENT)
+                return w->walk->live ? 1 : walker_refuse_changed(w);
+        if (r < 0)
+                return r;
+        if (flags->redirected)
+                return walker_refuse(w, REFUSAL_FILES_REFUSED, "its data are in another layer (overlay redirect_dir or metacopy)",
+                                   "Load the overlay module with redirect_dir=off metacopy=off on this node and start the session anew");
+        if (parent->default_acl && !S_ISLNK(st->st_mode)) {
+                r = xattr_list_disinherit(&w->xattrs, st->st_mode);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < w->xattrs.n_dropped; i++) {
+                char shown[512];
+                walker_printable(w->xattrs.dropped[i], shown);
+                r = walker_note_dropped(w, shown);
+                if (r < 0)
+                        return r;
+        }
+        return time_can_be_set(st) ? 0 : walker_note_dropped(w, "its time, which is not between 1970 and 2262");
+}
+
+/* A directory's own entry, with its marker. w->path must be the directory's. */
+static int emit_directory(Walker *w, Level *l) {
+        XattrFlags flags;
+        int r;
+
+        l->emitted = true;
+        if (l->path_length == 0 || w->doomed)
+                return 0;               /* the top has no entry: unpackers ignore it */
+        r = read_xattrs(w, l->fd, ".", l - 1, &l->st, &flags);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        l->default_acl = xattr_list_has_default_acl(&w->xattrs);
+        r = layer_tar_entry(w->walk->tar, w->path, &l->st, NULL, NULL, &w->xattrs);
+        return r < 0 || !l->marker ? r : layer_tar_opaque(w->walk->tar, w->path);
+}
+
+int layer_emit_parents(Walker *w) {
+        int r = 0;
+
+        for (size_t i = 1; r >= 0 && i < w->depth; i++) {
+                Level *l = w->levels + i;
+                if (l->emitted)
+                        continue;
+                char saved = w->path[l->path_length];
+                w->path[l->path_length] = 0;
+                r = emit_directory(w, l);
+                w->path[l->path_length] = saved;
+        }
+        return r;
+}
+
+/* A file that shrank under a living walk is filled up; the next pass sends it again. */
+static int pad(Walker *w, uint64_t left) {
+        int r = 0;
+
+        memset(w->buf, 0, LAYER_READ_SIZE);
+        for (; r >= 0 && left > 0; left -= MIN(left, LAYER_READ_SIZE))
+                r = layer_tar_data(w->walk->tar, w->buf, (size_t) MIN(left, LAYER_READ_SIZE));
+        return r;
+}
+
+static int copy_data(Walker *w, int fd, const struct stat *st) {
+        uint64_t left = (uint64_t) st->st_size;
+        struct stat now;
+
+        while (left > 0) {
+                if (w->walk->cancel && atomic_load(w->walk->cancel))
+                        return -ECANCELED;
+                ssize_t n = read(fd, w->buf, (size_t) MIN(left, LAYER_READ_SIZE));
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                if (n == 0)
+                        break;
+                int r = layer_tar_data(w->walk->tar, w->buf, (size_t) n);
+                if (r < 0)
+                        return r;
+                left -= (uint64_t) n;
+                if (w->walk->bytes)
+                        atomic_fetch_add(w->walk->bytes, (uint64_t) n);
+        }
+        if (w->walk->live)
+                return pad(w, left);
+        if (fstat(fd, &now) < 0)
+                return -errno;
+        return left > 0 || now.st_ino != st->st_ino || now.st_size != st->st_size || layer_index_ctime(&now) != layer_index_ctime(st)
+                       ? walker_refuse_changed(w) : 0;
+}
+
+/* What is emitted must be what was looked at. 1: it is another thing by now. */
+static int open_file(Walker *w, const char *name, const struct stat *st, int *ret) {
+        _cleanup_close_ int fd = open_beneath(walker_top(w)->fd, name, 0);
+        struct stat now;
+
+        if (fd == -ENOENT || fd == -ELOOP || fd == -ENXIO)
+                return w->walk->live ? 1 : walker_refuse_changed(w);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &now) < 0)
+                return -errno;
+        if (now.st_ino != st->st_ino || !S_ISREG(now.st_mode))
+                return w->walk->live ? 1 : walker_refuse_changed(w);
+        if (w->walk->live) {
+                /* A write sets the change time before it brings the bytes, so one that began before the moment of the
+                 * index must not end behind the read. To look for data waits for it, as a read does not (ext4, btrfs). */
+                (void) lseek(fd, 0, SEEK_DATA);
+                (void) lseek(fd, 0, SEEK_SET);
+        }
+        *ret = TAKE_FD(fd);
+        return 0;
+}
+
+static int emit_regular(Walker *w, const char *name, const struct stat *st) {
+        _cleanup_close_ int fd = -EBADF;
+        int r;
+
+        if (st->st_size > 0) {
+                r = open_file(w, name, st, &fd);
+                if (r != 0)
+                        return r;
+        }
+        r = layer_tar_entry(w->walk->tar, w->path, st, NULL, NULL, &w->xattrs);
+        return r < 0 || fd < 0 ? r : copy_data(w, fd, st);
+}
+
+static int emit_special(Walker *w, const char *name, const struct stat *st) {
+        char target[LAYER_INDEX_PATH_MAX + 1];
+        ssize_t n;
+
+        if (S_ISLNK(st->st_mode)) {
+                n = readlinkat(walker_top(w)->fd, name, target, sizeof(target));
+                if (n < 0 && (errno == ENOENT || errno == EINVAL))
+                        return w->walk->live ? 1 : walker_refuse_changed(w);
+                if (n < 0 || n >= (ssize_t) sizeof(target))
+                        return n < 0 ? -errno : -ENAMETOOLONG;
+                target[n] = 0;
+        }
+        return layer_tar_entry(w->walk->tar, w->path, st, NULL, S_ISLNK(st->st_mode) ? target : NULL, &w->xattrs);
+}
+
+/* *ret_path becomes the name under which the inode is in the tar already, if it is. */
+static int look_at_link(Walker *w, const struct stat *st, const char **ret_path) {
+        const struct LayerLink *link = layer_links_get(&w->links, st->st_ino);
+        const char *path = link ? layer_links_path(&w->links, link) : NULL;
+
+        if (path) {
+                *ret_path = path;
+                return 0;
+        }
+        if (link) {
+                /* Passed over under another name, which would stay a file of its own. */
+                int r = layer_links_put(&w->walk->resend, st->st_ino, NULL);
+                if (r < 0)
+                        return r;
+                w->doomed = true;
+        }
+        return layer_links_put(&w->links, st->st_ino, w->path);
+}
+
+int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
+        const char *first = NULL;
+        XattrFlags flags;
+        int r;
+
+        if (st->st_nlink > 1) {
+                r = look_at_link(w, st, &first);
+                if (r < 0)
+                        return r;
+        }
+        if (w->doomed)
+                return 0;
+        /* First, as these use the storage for attributes too. */
+        r = layer_emit_parents(w);
+        if (r < 0)
+                return r;
+        r = read_xattrs(w, walker_top(w)->fd, name, walker_top(w), st, &flags);
+        if (r > 0 && st->st_nlink > 1 && !first)
+                layer_links_forget(&w->links, st->st_ino);
+        if (r != 0)
+                return r;
+        if (first)
+                return layer_tar_entry(w->walk->tar, w->path, st, first, NULL, &w->xattrs);
+        if (flags.whiteout && S_ISREG(st->st_mode) && st->st_size == 0)
+                return walker_top(w)->forced ? 0 : layer_tar_whiteout(w->walk->tar, w->path);
+        r = S_ISREG(st->st_mode) ? emit_regular(w, name, st) : emit_special(w, name, st);
+        if (r > 0 && st->st_nlink > 1)
+                layer_links_forget(&w->links, st->st_ino);
+        return r;
+}
+
+int layer_emit_whiteout(Walker *w, const char *path) {
+        int r = layer_emit_parents(w);
+
+        return r < 0 || w->doomed ? r : layer_tar_whiteout(w->walk->tar, path);
+}
