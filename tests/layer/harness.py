@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import shutil
-import signal
 import socket
 import stat
 import struct

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The judge is Docker: layers of real containers are pulled back by an Engine and compared in the new container."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import harness
+import session
 from harness import Child, compare, describe
 
 RIG = os.path.join(HERE, "..", "rig", "rig")
@@ -19,10 +19,6 @@ PROGRAM = os.environ.get("SWARM_LAYER", "swarm-layer")
 REGISTRY = "10.99.0.1:5000"
 # The Engine's own: mounted over, or made by its init layer below the container's.
 ENGINES = {b".dockerenv", b"etc", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf", b"etc/mtab"}
-
-spec = importlib.util.spec_from_file_location("push", os.path.join(HERE, "test-layer-push.py"))
-push_test = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(push_test)
 
 
 def docker(*arguments):
@@ -75,18 +71,18 @@ def inside():
     answer = Child(PROGRAM, {"verb": "resolve", "registry": {"url": f"http://{REGISTRY}"}, "image": f"{REGISTRY}/base"})
     base = answer.result["image"]
     first = Container(base)
-    push_test.make_lower_in(first.merged)
+    session.make_lower_in(first.merged)
     image = save(first, base, 1)
     second = check(first, image)
     first.remove()
-    push_test.change_all_kinds(second.merged)
+    session.change_all_kinds(second.merged)
     time.sleep(0.1)
     parent, image = image, save(second, image, 2, new_index=index)
     check(second, image).remove()
     # changed and deleted in the same container, by the index
     subprocess.run(["rm", "-rf", f"{second.merged}/new/odd", f"{second.merged}/opt/kept", f"{second.merged}/zzz"], check=True)
     os.mkdir(f"{second.merged}/opt/kept")
-    push_test.write(f"{second.merged}/opt/replaced/more")
+    session.write(f"{second.merged}/opt/replaced/more")
     image = save(second, image, 3, index=index, new_index=index, fallback_image=parent)
     check(second, image).remove()
     image = save(second, image, 4, index=index, new_index=index, fallback_image=parent, precopy=True)

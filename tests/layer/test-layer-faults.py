@@ -1,14 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What swarm-layer does when the registry, the agent or the machine misbehaves: exact refusals, no result, no index."""
+"""What swarm-layer does when the registry misbehaves: exact refusals, no result, no index."""
 
-import base64
 import itertools
 import json
 import mmap
 import os
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,84 +13,11 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
-from harness import Child, Registry, Scratch, compare, describe, pull, sha256, tar_of
-from proxy import Proxy
-
-PROGRAM = os.environ.get("SWARM_LAYER", "swarm-layer")
-REPOSITORY = "sessions/faults"
+from fault import PROGRAM, FaultTest
+from harness import Child, sha256
 
 
-class FaultTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.scratch = Scratch()
-        cls.registry = Registry(cls.scratch)
-        cls.lower = cls.scratch / "lower"
-        os.mkdir(cls.lower)
-        with open(f"{cls.lower}/base", "w") as f:
-            f.write("base")
-        os.utime(f"{cls.lower}/base", (1, 1))
-        # longer than the range of the proof once compressed
-        cls.base = cls.registry.push_base("library/base", "1", [tar_of(cls.lower), cls.big_layer()])
-
-    @classmethod
-    def big_layer(cls):
-        d = cls.scratch / "lower-big"
-        os.mkdir(d)
-        with open(f"{d}/big", "wb") as f:
-            f.write(os.urandom(50000))
-        return tar_of(d)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.registry.close()
-        cls.scratch.close()
-
-    def setUp(self):
-        self.proxy = Proxy(self.registry.port)
-        self.upper = self.scratch / self.id().rsplit(".", 1)[1]
-        os.mkdir(self.upper)
-        with open(f"{self.upper}/file", "w") as f:
-            f.write(self.id())
-        self.index = self.upper + ".index"
-
-    def tearDown(self):
-        self.proxy.close()
-
-    def fill(self, mib):
-        with open(f"{self.upper}/big", "wb") as f:
-            for _ in range(mib):
-                f.write(os.urandom(1 << 20))
-
-    def request(self, **more):
-        image = self.base.replace(self.registry.host, self.proxy.host)
-        registry = {"url": self.proxy.url, "timeout_usec": 2000000, **more.pop("registry", {})}
-        return {"verb": "push", "registry": registry, "image": image, "repository": REPOSITORY, "tag": "t-g1", "session": "t", "generation": 1,
-                "job": 1, "upperdir": self.upper, "new_index": self.index, "frozen_realtime_usec": int(time.time() * 1e6), **more}
-
-    def push(self, fault=None, **more):
-        self.proxy.fault = fault
-        return Child(PROGRAM, self.request(**more), timeout=60)
-
-    def refused(self, child, *words):
-        self.assertIsNotNone(child.error, child.lines)
-        self.assertIsNone(child.result)
-        self.assertNotEqual(child.status, 0)
-        self.assertFalse(os.path.exists(self.index), "a failure leaves no index")
-        self.assertEqual(child.error["code"], "RegistryFailed", child.error)
-        for w in (self.proxy.host,) + words:
-            self.assertIn(w, child.error["message"])
-        self.assertTrue(child.error["message"].isprintable(), child.error["message"])
-        self.assertLess(len(child.error["message"]), 900)
-
-    def works(self, child):
-        self.assertIsNotNone(child.result, child.lines)
-        root = self.upper + ".check"
-        os.mkdir(root)
-        pull(self.registry, REPOSITORY, child.result["manifest_digest"], root)
-        found = describe(root)
-        compare(describe(self.upper), {k: v for k, v in found.items() if k not in (b"base", b"big") or k in describe(self.upper)})
-
+class RegistryFaultTest(FaultTest):
     def test_no_fault(self):
         self.works(self.push())
 
@@ -436,109 +360,6 @@ class FaultTest(unittest.TestCase):
                     return True
             self.refused(self.push(fault), "not allowed")
 
-    def test_credentials_stay(self):
-        """A redirect to another host gets no Authorization, the registry itself does, on every request."""
-        storage = Proxy(self.registry.port)
-
-        def fault(h):
-            if h.command == "GET" and "blobs" in h.path:
-                h.answer(307, b"", {"Location": storage.url + h.path})
-                return True
-        try:
-            self.works(self.push(fault, registry={"username": "user", "password": "secret"}))
-            self.assertGreater(len(storage.seen), 0)
-            self.assertFalse(any("Authorization" in h for _, _, h in storage.seen))
-            wanted = "Basic " + base64.b64encode(b"user:secret").decode()
-            self.assertTrue(all(h.get("Authorization") == wanted for _, _, h in self.proxy.seen))
-            self.assertFalse(any("Expect" in h for _, _, h in self.proxy.seen))
-        finally:
-            storage.close()
-
-    def test_tls(self):
-        """A certificate that the configured CA has signed, one that nobody has, and a way back to plain HTTP."""
-        pem = self.upper + ".pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1",
-                        "-keyout", pem, "-out", pem + ".crt"], check=True, stderr=subprocess.DEVNULL)
-        with open(pem, "a") as f, open(pem + ".crt") as crt:
-            f.write(crt.read())
-        self.proxy.close()
-        self.proxy = Proxy(self.registry.port, pem)
-        self.works(self.push(registry={"ca_file": pem + ".crt"}))
-        os.unlink(self.index)
-        self.refused(self.push(), "certificate")
-        self.proxy.forgetful = True
-        self.refused(self.push(registry={"ca_file": pem + ".crt"}), "opening an upload")
-
-    def test_unauthorized(self):
-        def fault(h):
-            h.answer(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}', {"WWW-Authenticate": 'Basic realm="x"'})
-            return True
-        self.refused(self.push(fault, registry={"username": "user", "password": "wrong-secret"}), "401", "credential")
-        child = self.push(fault, registry={"username": "user", "password": "wrong-secret"})
-        self.assertNotIn("wrong-secret", json.dumps(child.lines))
-
-    def test_htpasswd(self):
-        """A real registry with passwords."""
-        htpasswd = self.upper + ".htpasswd"
-        with open(htpasswd, "w") as f:
-            f.write(f"user:{HTPASSWD_SECRET}\n")
-        registry = Registry(self.scratch, self.id().rsplit(".", 1)[1] + "-registry", htpasswd)
-        try:
-            registry.authorization = "Basic " + base64.b64encode(b"user:secret").decode()
-            base = registry.push_base("library/base", "1", [tar_of(self.lower)])
-            q = self.request(image=base, registry={"url": registry.url, "username": "user", "password": "secret"})
-            self.assertIsNotNone(Child(PROGRAM, q).result)
-            q["registry"]["password"] = "other"
-            child = Child(PROGRAM, q)
-            self.assertIn("401", child.error["message"])
-        finally:
-            registry.close()
-
-    def token_fault(self, lifetime=300, tokens=None):
-        tokens = tokens if tokens is not None else []
-
-        def fault(h):
-            if h.path.startswith("/token"):
-                if h.headers.get("Authorization") != "Basic " + base64.b64encode(b"user:secret").decode():
-                    h.answer(401, b'{"details":"incorrect username or password"}')
-                    return True
-                tokens.append(h.path)
-                h.answer(200, json.dumps({"token": f"t{len(tokens)}.x", "expires_in": lifetime}).encode())
-                return True
-            if h.headers.get("Authorization", "") not in [f"Bearer t{i + 1}.x" for i in range(len(tokens))]:
-                list(h.body())
-                repository = "/".join(h.path.split("/")[2:4])
-                h.answer(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{self.proxy.url}/token?a=b",service="the service",'
-                                                          f'scope="repository:{repository}:pull,push repository:library/base:pull"'})
-                return True
-        return tokens, fault
-
-    def test_token(self):
-        tokens, fault = self.token_fault()
-        self.works(self.push(fault, registry={"username": "user", "password": "secret"}))
-        self.assertTrue(tokens)
-        self.assertIn("/token?a=b&service=the", tokens[0])
-        self.assertTrue(all(t.count("scope=repository") == 2 for t in tokens))
-
-    def test_token_refused(self):
-        _, fault = self.token_fault()
-        self.refused(self.push(fault, registry={"username": "user", "password": "wrong"}), "401", "incorrect username or password")
-
-    def test_token_hostile(self):
-        for token in (b'{"token":"a\\r\\nX-Evil: 1"}', b'{"token":""}', b"[]", b'{"token":"' + b"x" * 100000 + b'"}'):
-            def fault(h):
-                if h.path.startswith("/token"):
-                    h.answer(200, token)
-                else:
-                    h.answer(401, b"", {"WWW-Authenticate": f'Bearer realm="{self.proxy.url}/token"'})
-                return True
-            self.refused(self.push(fault), "no usable token")
-        for challenge in ('Bearer realm="file:///etc/passwd"', "Bearer realm", 'Bearer service="x"', 'Bearer realm="unterminated'):
-            def fault(h):
-                h.answer(401, b"", {"WWW-Authenticate": challenge})
-                return True
-            self.refused(self.push(fault), "token service that cannot be used")
-
     def test_upload_location_elsewhere(self):
         def fault(h):
             if h.command == "POST":
@@ -573,98 +394,6 @@ class FaultTest(unittest.TestCase):
         self.proxy.fault = fault
         child = Child(PROGRAM, {"verb": "delete", "registry": {"url": self.proxy.url}, "image": self.request()["image"]})
         self.refused(child, "405", "storage.delete.enabled")
-
-    # the agent
-
-    def start(self, fault):
-        self.proxy.fault = fault
-        self.process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.process.stdin.write(json.dumps(self.request()).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def stalled(self):
-        self.fill(12)
-        state = {}
-
-        def fault(h):
-            if h.command == "PATCH":
-                next(h.body())
-                state["there"] = True
-                time.sleep(5)
-                return True
-        self.start(fault)
-        for _ in range(400):
-            if state:
-                return
-            time.sleep(0.05)
-        self.fail("no PATCH came")
-
-    def ended(self):
-        started = time.monotonic()
-        out = self.process.stdout.read()
-        self.assertNotEqual(self.process.wait(), 0)
-        self.process.stdout.close()
-        self.assertLess(time.monotonic() - started, 2)
-        self.assertNotIn(b'"result"', out)
-        self.assertNotIn(b'"error"', out)
-        self.assertFalse(os.path.exists(self.index))
-        self.assertEqual([f for f in os.listdir(self.scratch.path) if "index" in f and self.id().rsplit(".", 1)[1] in f], [])
-
-    def test_sigterm(self):
-        self.stalled()
-        self.process.send_signal(signal.SIGTERM)
-        self.ended()
-        self.process.stdin.close()
-
-    def test_stdin_closed(self):
-        self.stalled()
-        self.process.stdin.close()
-        self.ended()
-
-    @unittest.skipUnless(os.environ.get("SWARM_CRASH_POINTS") == "1", "crash points are not compiled in")
-    def test_crash_points(self):
-        """Killed anywhere: no result, no index, and the next attempt with the same names works."""
-        self.fill(12)
-        log = self.upper + ".crash-log"
-        points = ["layer-started", "layer-blob-half", "layer-blob-pushed", "layer-manifest-pushed", "layer-proven"]
-        for point in points:
-            child = Child(PROGRAM, self.request(), environment={"SWARM_CRASH_POINT": point, "SWARM_CRASH_LOG": log})
-            self.assertEqual(child.status, -signal.SIGKILL, point)
-            self.assertIsNone(child.result)
-            self.assertFalse(os.path.exists(self.index))
-        self.works(self.push())
-        with open(log) as f:
-            self.assertEqual({line.strip() for line in f}, set(points))
-
-    def test_bad_requests(self):
-        good = self.request()
-        for change in ({"verb": "fly"}, {"verb": 1}, {"unknown": 1}, {"image": "a b"}, {"image": good["image"].split("@")[0] + ":1"}, {"repository": "UP"},
-                       {"tag": "a/b"}, {"upperdir": "relative"}, {"registry": {"url": "ftp://x"}}, {"registry": {"url": "http://u:p@x"}},
-                       {"registry": {**good["registry"], "username": "only"}}, {"registry": []}, {"generation": -1}, {"layers_max": 1 << 40}, {"lossy": 1}):
-            child = Child(PROGRAM, {**good, **change})
-            self.assertEqual(child.error["code"], "InvalidArgument", (change, child.error))
-            self.assertEqual(self.proxy.seen, [])
-
-    def test_upperdir_gone(self):
-        child = self.push(upperdir=self.upper + "/none")
-        self.assertEqual(child.error["code"], "FilesRefused")
-        self.assertIn(self.upper, child.error["message"])
-
-    def test_progress(self):
-        self.fill(12)
-
-        def fault(h):
-            if h.command == "PATCH":
-                time.sleep(1.3)
-        child = self.push(fault)
-        self.assertIsNotNone(child.result)
-        progress = [line for line in child.lines if line["type"] == "progress"]
-        self.assertGreater(len(progress), 1)
-        self.assertLess(len(progress), 10 * child.seconds + 2)
-        self.assertEqual(child.lines[-1]["type"], "result")
-
-
-HTPASSWD_SECRET = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"       # bcrypt of "secret"
 
 
 if __name__ == "__main__":

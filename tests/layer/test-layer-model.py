@@ -3,7 +3,6 @@
 """Random changes over many generations. The model is the container itself: what a pull gives must be what it was.
 SWARM_SEED=N is another run, SWARM_SEED=random one that says its number."""
 
-import importlib.util
 import os
 import random
 import shutil
@@ -11,20 +10,17 @@ import stat
 import subprocess
 import sys
 import time
+import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
-from harness import Child, Registry, Scratch, tar_of
+from harness import Child
+from session import PROGRAM, Session, SessionTest, capability
 
 SECONDS = 12            # no further container begins after that
 GENERATIONS = 10
 NAMES = (b"a", b"b", b"c", b"a.b", b"d", "\u00e9".encode(), b"\xff", b"n" * 255)
 TIMES = (0, 1, 10**9, 1234567890123456789, 2**31 * 10**9 + 5, 2**33 * 10**9 + 3)
-
-spec = importlib.util.spec_from_file_location("push", os.path.join(HERE, "test-layer-push.py"))
-push_test = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(push_test)
 
 
 class Changes:
@@ -81,7 +77,7 @@ class Changes:
     def do_chown(self): os.chown(self.old(), self.rng.choice((0, 1000, 2**32 - 3)), self.rng.choice((0, 2**31 + 1)), follow_symlinks=False)
     def do_attribute(self): os.setxattr(self.old(), "user." + self.rng.choice("ab"), self.rng.randbytes(5), follow_symlinks=False)
     def do_no_attribute(self): os.removexattr(self.old(), "user." + self.rng.choice("ab"), follow_symlinks=False)
-    def do_capability(self): os.setxattr(self.file(), "security.capability", push_test.capability(2))
+    def do_capability(self): os.setxattr(self.file(), "security.capability", capability(2))
 
     def do_socket(self):
         path = self.file() if self.rng.random() < 0.5 else self.new()
@@ -129,7 +125,7 @@ class Changes:
             subprocess.run(["setfacl", *default, "-m", "u:1000:rwx,g:7:r", path], check=True)
 
 
-class Model(push_test.PushTest):
+class Model(SessionTest):
     def save(self, s, changes):
         """In one of the ways there are. With a damaged index the walk is a full one."""
         kind = changes.rng.choice(("index", "index", "precopy", "precopy", "full", "damaged"))
@@ -140,14 +136,14 @@ class Model(push_test.PushTest):
             s.has_index, s.image = False, s.base
         n = changes.rng.randrange(20)
         s.generation += 1
-        child = Child(push_test.PROGRAM, s.request(precopy=kind == "precopy"), on_freeze=lambda: changes.some(n))
+        child = Child(PROGRAM, s.request(precopy=kind == "precopy"), on_freeze=lambda: changes.some(n))
         self.assertIsNotNone(child.result, child.lines)
         s.image, s.has_index = child.result["image"], True
         return child
 
     def container(self, rng, name, lower, image):
         """Returns what it was restored to in the end."""
-        s = push_test.Session(self, name, [lower], image)
+        s = Session(self, name, [lower], image)
         changes = Changes(rng, s.merged)
         for _ in range(GENERATIONS):
             changes.some(rng.choice((0, 1, 5, 20, 60)))
@@ -174,4 +170,4 @@ class Model(push_test.PushTest):
 if __name__ == "__main__":
     harness.need_root()
     harness.private_mounts()
-    push_test.unittest.main(argv=[sys.argv[0], "Model.test_model"], verbosity=2)
+    unittest.main(verbosity=2)
