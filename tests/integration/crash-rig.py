@@ -80,8 +80,6 @@ def main():
         run.case("every point was hit", complete)
     finally:
         world.close(a.keep)
-        if a.keep:
-            print(f"# kept: {world.rig.folder}")
     return run.end()
 
 

@@ -164,8 +164,6 @@ def main():
             run.case(title, function, world, name)
     finally:
         world.close(a.keep)
-        if a.keep:
-            print(f"# kept: {world.rig.folder}")
     return run.end()
 
 

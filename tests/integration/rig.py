@@ -148,7 +148,9 @@ class RigWorld:
 
     def close(self, keep=False):
         self.daemon.kill()
-        if not keep:
+        if keep:
+            print(f"# kept: {self.rig.folder}")
+        else:
             self.rig.down()
 
 
