@@ -16,10 +16,28 @@ static EngineGate *gate;
 #define ENDS "trap 'echo ended >/mark; exit 0' TERM; " COUNT
 #define GOES_ON "trap 'echo went on >/mark' TERM; " COUNT
 
+typedef struct Files {
+        char upper[PATH_MAX];
+        char counter[64];               /* at the witness */
+} Files;
+
+/* What somebody does to the container, how one sees that its code ran, and what becomes of it. */
+typedef struct Round {
+        bool within;                    /* the kill, else before it */
+        const char *program, *deed;
+        bool (*ran)(const Files *files);
+        const char *again;              /* a second deed, or NULL */
+        const char *held[2], *left[2];  /* what `inspect` says before the kill goes on, and after it; or nothing */
+        CaptureMode saved_by;           /* what it wrote */
+} Round;
+
+static const Round *played;
+
 static int setup_gated(void **state) {
         char path[PATH_MAX];
         Fixture *f;
 
+        played = *state;
         assert_int_equal(setup(state), 0);
         f = *state;
         f->a = agent_free(f->a);
@@ -38,11 +56,6 @@ static int teardown_gated(void **state) {
 }
 
 /* ---- what the container wrote */
-
-typedef struct Files {
-        char upper[PATH_MAX];
-        char counter[64];               /* at the witness */
-} Files;
 
 static bool read_upper(const Files *files, const char *name, char *ret, size_t size) {
         _cleanup_free_ char *path = strformat("%s/%s", files->upper, name), *text = NULL;
@@ -125,44 +138,7 @@ static void assert_saved_again(Fixture *f, const Files *files, CaptureMode mode)
         assert_string_equal(saved, there);
 }
 
-/* ---- before the kill */
-
-static void test_stopped_before(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, ENDS, &files);
-        RUN("docker stop %s >/dev/null", f->container);
-        assert_true(is_marked(&files));
-        assert_broken(f, CALL(f, KILL(f)));
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
-
-static void test_unpaused_before(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, ENDS, &files);
-        RUN("docker unpause %s >/dev/null", f->container);
-        UNTIL(f, counted_on(&files));
-        assert_broken(f, CALL(f, KILL(f)));
-        assert_inspect(f, ".State.Running", "true");
-        assert_saved_again(f, &files, CAPTURE_HOLD);
-}
-
-/* The next Engine ends what the one before left, with the signal of a stop. */
-static void test_crash_before(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, ENDS, &files);
-        RUN("$SWARM_RIG engine crash && $SWARM_RIG engine start");
-        assert_true(is_marked(&files));
-        assert_broken(f, CALL(f, KILL(f)));
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
-
-/* ---- within the kill */
+/* ---- nobody's code runs */
 
 static void test_nobody(void **state) {
         Fixture *f = *state;
@@ -187,87 +163,62 @@ static void test_killed_within(void **state) {
         assert_true(is_untouched(&files));
 }
 
-static void test_stopped_within(void **state) {
+/* ---- its code runs: before the kill, or within it */
+
+#define CRASH "$SWARM_RIG engine crash && $SWARM_RIG engine start"
+#define STOP "docker stop $CONTAINER >/dev/null"
+#define PAUSE "docker pause $CONTAINER >/dev/null"
+#define UNPAUSE "docker unpause $CONTAINER >/dev/null"
+#define RUNS { ".State.Running", "true" }
+#define KILLED { ".State.ExitCode", "137" }
+
+static void act(Fixture *f, const char *deed) {
+        RUN("CONTAINER=%s; %s", f->container, deed);
+}
+
+static void assert_state(Fixture *f, const char *const state[static 2]) {
+        if (state[0])
+                assert_inspect(f, state[0], state[1]);
+}
+
+static void play(void **state) {
         Fixture *f = *state;
         Files files;
 
-        save(f, ENDS, &files);
-        begin_kill(f);
-        RUN("docker stop %s >/dev/null", f->container);
-        assert_true(is_marked(&files));
-        assert_broken(f, end_kill(f));
-        assert_saved_again(f, &files, CAPTURE_EXITED);
+        save(f, played->program, &files);
+        if (played->within)
+                begin_kill(f);
+        act(f, played->deed);
+        UNTIL(f, played->ran(&files));
+        if (played->again)
+                act(f, played->again);
+        assert_state(f, played->held);
+        assert_broken(f, played->within ? end_kill(f) : CALL(f, KILL(f)));
+        assert_state(f, played->left);
+        assert_saved_again(f, &files, played->saved_by);
 }
 
-/* It is our signal that ends it, but another one let it run before that. */
-static void test_stopping_within(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, GOES_ON, &files);
-        begin_kill(f);
-        RUN("docker stop -t 600 %s >/dev/null 2>&1 &", f->container);
-        UNTIL(f, is_marked(&files));
-        assert_inspect(f, ".State.Running", "true");
-        assert_broken(f, end_kill(f));
-        assert_inspect(f, ".State.ExitCode", "137");
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
-
-static void test_unpaused_within(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, ENDS, &files);
-        begin_kill(f);
-        RUN("docker unpause %s >/dev/null", f->container);
-        UNTIL(f, counted_on(&files));
-        assert_broken(f, end_kill(f));
-        assert_inspect(f, ".State.ExitCode", "137");
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
-
-/* When the signal comes, all looks as it did at the inspection. */
-static void test_paused_again_within(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, ENDS, &files);
-        begin_kill(f);
-        RUN("docker unpause %s >/dev/null", f->container);
-        UNTIL(f, counted_on(&files));
-        RUN("docker pause %s >/dev/null", f->container);
-        assert_broken(f, end_kill(f));
-        assert_inspect(f, ".State.ExitCode", "137");
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
-
-/* The signal gets no answer, the next Engine knows nothing of what went before, and ends it much as we would have. */
-static void test_crash_within(void **state) {
-        Fixture *f = *state;
-        Files files;
-
-        save(f, GOES_ON, &files);
-        begin_kill(f);
-        RUN("$SWARM_RIG engine crash && $SWARM_RIG engine start");
-        assert_true(is_marked(&files));
-        assert_inspect(f, ".State.ExitCode", "137");
-        assert_broken(f, end_kill(f));
-        assert_saved_again(f, &files, CAPTURE_EXITED);
-}
+#define ROUND(title, ...) { title, play, setup_gated, teardown_gated, &(Round) { __VA_ARGS__ } }
+#define BEFORE(title, program, deed, ran, ...) ROUND(title " before", false, program, deed, ran, __VA_ARGS__)
+#define WITHIN(title, program, deed, ran, ...) ROUND(title " within", true, program, deed, ran, __VA_ARGS__)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(test_stopped_before, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_unpaused_before, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_crash_before, setup_gated, teardown_gated),
+                BEFORE("stopped", ENDS, STOP, is_marked, .saved_by = CAPTURE_EXITED),
+                BEFORE("unpaused", ENDS, UNPAUSE, counted_on, .left = RUNS, .saved_by = CAPTURE_HOLD),
+                /* The next Engine ends what the one before left, with the signal of a stop. */
+                BEFORE("crash", ENDS, CRASH, is_marked, .saved_by = CAPTURE_EXITED),
                 cmocka_unit_test_setup_teardown(test_nobody, setup_gated, teardown_gated),
                 cmocka_unit_test_setup_teardown(test_killed_within, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_stopped_within, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_stopping_within, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_unpaused_within, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_paused_again_within, setup_gated, teardown_gated),
-                cmocka_unit_test_setup_teardown(test_crash_within, setup_gated, teardown_gated),
+                WITHIN("stopped", ENDS, STOP, is_marked, .saved_by = CAPTURE_EXITED),
+                /* It is our signal that ends it, but another one let it run before that. */
+                WITHIN("stopping", GOES_ON, "docker stop -t 600 $CONTAINER >/dev/null 2>&1 &", is_marked,
+                       .held = RUNS, .left = KILLED, .saved_by = CAPTURE_EXITED),
+                WITHIN("unpaused", ENDS, UNPAUSE, counted_on, .left = KILLED, .saved_by = CAPTURE_EXITED),
+                /* When the signal comes, all looks as it did at the inspection. */
+                WITHIN("paused again", ENDS, UNPAUSE, counted_on, .again = PAUSE, .left = KILLED, .saved_by = CAPTURE_EXITED),
+                /* The signal gets no answer, the next Engine knows nothing of what went before, and ends it much as we would have. */
+                WITHIN("crash", GOES_ON, CRASH, is_marked, .held = KILLED, .saved_by = CAPTURE_EXITED),
         };
 
         return need_rig() ?: cmocka_run_group_tests(tests, NULL, NULL);
