@@ -1,143 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""swarmctl against the daemon with the provider in memory: verbs, exit statuses, following, terminals."""
+"""swarmctl against the daemon with the provider in memory: verbs, what they say, exit statuses."""
 
 import contextlib
-import fcntl
-import importlib
 import json
 import os
-import pathlib
-import pty
 import re
-import select
-import signal
 import sqlite3
-import struct
 import subprocess
-import termios
-import time
-import unittest
 
 import busctl_doc
-from harness import ALICE, BOB, BUILD, BusTest, CONFIG, JOB, NAME, Rig, SOURCE, V, main, wait
-
-SWARMCTL = os.environ.get('SWARMCTL', str(BUILD / 'tools/swarmctl/swarmctl'))
-TEMPLATES = '''templates:
-  development: {image: base, memory: 512, env: [MODE=development], description: for people}
-'''
-OK, FAILED, USAGE, NOT_FOUND, DENIED, WRONG_STATE, LIMIT, UNAVAILABLE, TIMEOUT, DETACHED = 0, 1, 2, 3, 4, 5, 6, 7, 124, 130
+from harness import ALICE, BOB, CONFIG, Rig, SOURCE, V, main, wait
+from swarmctl import DENIED, FAILED, NOT_FOUND, SWARMCTL, UNAVAILABLE, USAGE, WRONG_STATE, SwarmctlTest
 
 
-class Terminal:
-    """A program whose standard error (and whatever else is asked for) is a terminal of its own."""
-
-    def __init__(self, argv, env, streams=('stdin', 'stderr'), uid=None, columns=100, controlling=False):
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack('HHHH', 40, columns, 0, 0))
-        given = {s: slave if s in streams else subprocess.PIPE if s == 'stdout' else subprocess.DEVNULL for s in ('stdin', 'stdout', 'stderr')}
-        if uid is not None:
-            os.fchown(slave, uid, -1)
-        if controlling:         # Ctrl-C works, and /dev/tty is this one
-            argv = ['setsid', '--ctty', '--wait', *argv]
-        self.process = subprocess.Popen(argv, env=env, start_new_session=True, user=uid, **given)
-        os.close(slave)
-        self.seen = ''
-
-    def read(self, timeout):
-        if not select.select([self.master], [], [], timeout)[0]:
-            return False
-        with contextlib.suppress(OSError):      # EIO: all have closed it
-            data = os.read(self.master, 65536)
-            self.seen += data.decode()
-            return bool(data)
-        return False
-
-    def expect(self, pattern, timeout=15):
-        end = time.monotonic() + timeout
-        while not re.search(pattern, self.seen):
-            left = end - time.monotonic()
-            assert left > 0 and (self.read(left) or re.search(pattern, self.seen)), f'{pattern} is not in: {self.seen!r}'
-
-    def send(self, text):
-        os.write(self.master, text.encode())
-
-    def end(self, timeout=20):
-        end = time.monotonic() + timeout
-        while self.process.poll() is None and time.monotonic() < end:
-            self.read(0.05)
-        while self.read(0):
-            pass
-        out = self.process.stdout.read().decode() if self.process.stdout else ''
-        if self.process.stdout:
-            self.process.stdout.close()
-        os.close(self.master)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f'did not end: {self.seen!r}')
-        return self.process.returncode, out, self.seen
-
-
-class Base(BusTest):
-    templates = TEMPLATES
-
-    @classmethod
-    def make_rig(cls):
-        return Rig(cls.config, cls.templates, cls.polkit)
-
-    @classmethod
-    def setUpClass(cls):
-        if os.getuid() != 0:
-            raise unittest.SkipTest('callers of several users need root')
-        cls.rig = cls.make_rig()
-        cls.failed = False
-        try:
-            cls.rig.start()
-            cls.root = cls.rig.client()
-        except BaseException:
-            cls.rig.close(failed=True)
-            raise
-        cls.env = {'PATH': os.environ['PATH'], 'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=' + cls.rig.path, 'TERM': 'xterm',
-                   'ASAN_OPTIONS': 'detect_leaks=1', 'HOME': '/nonexistent', 'LC_ALL': 'C.UTF-8'}
-
-    def ctl(self, *args, expect=OK, uid=None, env=None, stdin=None):
-        done = subprocess.run([SWARMCTL, *args], env={**self.env, **(env or {})}, capture_output=True, text=True, user=uid,
-                              timeout=60, input=stdin, stdin=None if stdin else subprocess.DEVNULL)
-        self.assertEqual(done.returncode, expect, f'{args}: {done.stdout}{done.stderr}')
-        self.assertNotIn('\033', done.stdout + done.stderr)
-        return done.stdout, done.stderr
-
-    def json(self, *args, **options):
-        return json.loads(self.ctl(*args, '--json=short', **options)[0])
-
-    def said(self, *args, expect, pattern, **options):
-        """It fails, says why in one sentence, and nothing on standard output."""
-        out, err = self.ctl(*args, expect=expect, **options)
-        self.assertRegex(err, pattern)
-        self.assertEqual(out, '')
-        return err
-
-    def spawn(self, *args, **options):
-        return Terminal([SWARMCTL, *args], self.env, **options)
-
-    def state(self, session):
-        return self.json('show', session)['State']
-
-    def slow(self, **latencies):
-        self.rig.fake(latency_usec=latencies)
-        self.addCleanup(self.rig.fake, latency_usec={k: 0 for k in latencies})
-
-    def session(self, name, *args):
-        self.ctl('create', name, '--image=base', *args)
-        self.addCleanup(subprocess.run, [SWARMCTL, 'destroy', '-y', name], env=self.env, capture_output=True, check=False)
-        return name
-
-    def job_of(self, session):
-        return self.json('jobs', f'--session={session}', '--all')[0]
-
-
-class Verbs(Base):
+class Verbs(SwarmctlTest):
     def test_a_life(self):
         self.assertEqual(self.ctl('create', 'dev', '--template=development', '--cpus=0.5', '--label=a=b', '--idle-timeout=infinity',
                                   '--', 'sleep', '100'), ('dev\n', ''))
@@ -322,7 +199,7 @@ class Verbs(Base):
         self.said('reload', expect=FAILED, pattern='orchestrator.conf:')
 
 
-class Authorization(Base):
+class Authorization(SwarmctlTest):
     def test_access(self):
         self.rig.polkit.decide = lambda q: 'no' if q['action'] == 'manage' else 'yes'
         self.ctl('create', 'alices', '--image=base', uid=ALICE)
@@ -341,122 +218,7 @@ class Authorization(Base):
         self.assertTrue(self.rig.polkit.asked[-1]['interactive'])
 
 
-class Following(Base):
-    def test_no_block(self):
-        self.session('later')
-        self.slow(capture=400000)
-        out, err = self.ctl('hibernate', 'later', '--no-block')
-        self.assertEqual(out, '')
-        job = re.match(r'Job (\d+) on later is under way.\n$', err).group(1)
-        self.assertEqual(self.state('later'), 'hibernating')
-        self.assertEqual([j['Session'] for j in self.json('jobs')], [self.json('show', 'later')['Id']])
-        self.ctl('wait', job)
-        self.assertEqual(self.state('later'), 'hibernated')
-        self.assertEqual(self.ctl('restore', 'later', '--no-block', '-q'), ('', ''))
-
-    def test_waiting(self):
-        self.session('patient')
-        self.slow(capture=30000000)
-        _, err = self.ctl('hibernate', 'patient', '--no-block')
-        job = re.search(r'\d+', err).group()
-        started = time.monotonic()
-        self.said('wait', job, '--timeout=500ms', expect=TIMEOUT, pattern=f"^The time is over: job {job} on patient goes on. 'swarmctl cancel {job}' cancels it, 'swarmctl wait {job}' follows it again.\n$")
-        self.assertGreater(time.monotonic() - started, 0.4)
-        self.assertLess(time.monotonic() - started, 5)
-        self.assertEqual(self.json('jobs', job)['State'], 'running')
-        # To wait without waiting: neither means anything beside the other.
-        self.said('wait', job, '--no-block', expect=USAGE, pattern="'--no-block' means nothing to 'wait'")
-        self.assertEqual(self.ctl('cancel', job, '--no-block'), ('', f'Job {job} on patient is being canceled.\n'))
-        self.said('wait', job, '--timeout=20s', expect=FAILED, pattern='cancel')
-        self.said('stop', 'patient', '--timeout=1s', expect=USAGE, pattern="'--timeout' means nothing to 'stop'")
-        done = str(self.json('snapshot', 'patient', '--no-block')[0]['Id'])
-        self.ctl('cancel', done)
-        created = str(self.json('jobs', '--session=patient', '--type=create', '--all')[0]['Id'])
-        self.assertEqual(self.ctl('wait', created, '--timeout=infinity'), ('', ''))
-
-    def test_json_of_jobs(self):
-        self.session('data')
-        jobs = self.json('hibernate', 'data')
-        self.assertEqual([(j['Type'], j['State']) for j in jobs], [('hibernate', 'done')])
-        jobs = self.json('restore', 'data', '--no-block')
-        self.assertEqual(jobs[0]['Type'], 'restore')
-        self.ctl('wait', str(jobs[0]['Id']))
-        self.assertEqual(self.json('jobs', str(jobs[0]['Id']))['State'], 'done')
-
-    def test_unknown_numbers(self):
-        """Null in every verb's JSON, where the bus has -1."""
-        self.session('vague')
-        self.slow(capture=30000000)
-        job = self.json('hibernate', 'vague', '--no-block')[0]
-        wait(lambda: self.json('jobs', str(job['Id']))['State'] == 'running', 'the capture')
-        self.assertEqual(self.root.get(self.root.manager('GetJob', 't', job['Id']), JOB, 'BytesTotal'), -1)
-        for found in (job, self.json('jobs', str(job['Id'])), self.json('jobs', '--session=vague')[0]):
-            self.assertIsNone(found['BytesTotal'])
-            self.assertIsNone(found['Progress'])
-        self.assertNotRegex(self.ctl('jobs', str(job['Id']))[0], ': -1')
-        self.ctl('cancel', str(job['Id']))
-
-    def test_cancel(self):
-        self.session('stay')
-        self.slow(capture=30000000)
-        _, err = self.ctl('hibernate', 'stay', '--no-block')
-        job = re.search(r'\d+', err).group()
-        wait(lambda: self.json('jobs', job)['State'] == 'running', 'the capture')
-        self.assertEqual(self.ctl('cancel', job), ('', ''))
-        self.assertEqual(self.json('jobs', job)['State'], 'canceled')
-        self.assertEqual(self.state('stay'), 'running')
-        self.said('wait', job, expect=FAILED, pattern='cancel')
-
-    def test_progress_and_detaching(self):
-        self.session('watched')
-        self.slow(capture=30000000)
-        terminal = self.spawn('hibernate', 'watched')
-        terminal.expect(r'\rhibernate watched: ')
-        os.kill(terminal.process.pid, signal.SIGINT)
-        status, out, seen = terminal.end()
-        self.assertEqual((status, out), (DETACHED, ''))
-        job = re.search(r"Detached: job (\d+) on watched goes on. 'swarmctl cancel \1'", seen).group(1)
-        self.assertTrue(seen.rstrip().endswith('.'))
-        self.assertEqual(self.json('jobs', job)['State'], 'running')
-        self.ctl('cancel', job)
-
-    def test_ctrl_c_key(self):
-        """The key, not only the signal: the terminal is the program's own."""
-        self.session('key')
-        self.slow(capture=30000000)
-        terminal = self.spawn('hibernate', 'key', controlling=True)
-        terminal.expect('hibernate key')
-        terminal.send('\x03')
-        status, _, seen = terminal.end()
-        self.assertEqual(status, DETACHED, seen)
-        self.ctl('cancel', re.search(r'job (\d+)', seen).group(1))
-
-    def test_quiet_terminal(self):
-        self.session('silent')
-        self.slow(capture=300000)
-        self.assertEqual(self.spawn('hibernate', 'silent', '--quiet').end(), (OK, '', ''))
-
-    def test_bar_is_wiped(self):
-        self.session('wiped')
-        self.slow(capture=1200000)
-        status, out, seen = self.spawn('hibernate', 'wiped').end()
-        self.assertEqual((status, out), (OK, ''))
-        self.assertIn('hibernate wiped', seen)
-        self.assertTrue(seen.endswith('\r\033[K'))
-
-    def test_service_dies_meanwhile(self):
-        self.session('survivor')
-        self.slow(capture=30000000)
-        with subprocess.Popen([SWARMCTL, 'hibernate', 'survivor'], env=self.env, stderr=subprocess.PIPE, text=True) as process:
-            wait(lambda: self.job_of('survivor')['State'] == 'running' and self.state('survivor') == 'hibernating', 'the capture')
-            self.rig.restart(signal.SIGKILL)
-            _, err = process.communicate(timeout=30)
-        self.assertEqual(process.returncode, FAILED, err)
-        self.assertEqual(self.job_of('survivor')['State'], 'interrupted')
-        self.assertRegex(err, r'^[A-Z"].*\.\n$')
-
-
-class Hundreds(Base):
+class Hundreds(SwarmctlTest):
     """On a bus as it is without configuration: who stops Docker saves every session of the node in one command."""
 
     @classmethod
@@ -472,7 +234,7 @@ class Hundreds(Base):
         self.assertEqual(len(self.root.rows(state=V('s', 'hibernated'))[0]), 200)
 
 
-class LeftOut(Base):
+class LeftOut(SwarmctlTest):
     def test_it_is_told(self):
         """The provider in memory leaves nothing out: the record of the generation is made to say so."""
         self.session('odd')
@@ -501,202 +263,7 @@ class LeftOut(Base):
         self.assertEqual(self.ctl('wait', job, uid=BOB), ('', ''))
 
 
-class Bus(Base):
-    def test_bus_restarts_meanwhile(self):
-        self.session('cut')
-        self.slow(capture=5000000)
-        with subprocess.Popen([SWARMCTL, 'snapshot', 'cut'], env=self.env, stderr=subprocess.PIPE, text=True) as process:
-            wait(lambda: self.job_of('cut')['State'] == 'running', 'the capture')
-            for client in self.rig.clients:
-                client.close()
-            self.rig.clients = []
-            self.rig.broker.kill()
-            self.rig.broker.wait()
-            self.rig.daemon.wait(20)                    # it needs its bus
-            os.unlink(self.rig.path)
-            self.rig.broker = subprocess.Popen(['dbus-daemon', '--nofork', '--nopidfile', '--nosyslog', f'--config-file={self.rig.dir}/bus.conf'])
-            wait(lambda: os.path.exists(self.rig.path), 'the bus')
-            self.rig.start()
-            _, err = process.communicate(timeout=30)
-        self.assertEqual(process.returncode, FAILED, err)
-        self.assertEqual(self.job_of('cut')['State'], 'interrupted')
-
-
-class Terminals(Base):
-    def test_questions(self):
-        self.session('asked')
-        terminal = self.spawn('destroy', 'asked')
-        terminal.expect(r'About to destroy asked: .* gone for good. Go on\? \[y/N\]')
-        terminal.send('n\n')
-        status, _, seen = terminal.end()
-        self.assertEqual(status, FAILED)
-        self.assertIn('Nothing was done', seen)
-        self.assertEqual(self.state('asked'), 'running')
-        self.said('stop', 'asked', '--discard', expect=USAGE, pattern='--yes')
-        self.assertEqual(self.state('asked'), 'running')
-        terminal = self.spawn('destroy', 'asked')
-        terminal.expect(r'\[y/N\]')
-        terminal.send('y\n')
-        self.assertEqual(terminal.end()[0], OK)
-        self.said('status', 'asked', expect=NOT_FOUND, pattern='asked')
-
-    def test_end_of_input_is_no(self):
-        self.session('eof')
-        terminal = self.spawn('destroy', 'eof')
-        terminal.expect(r'\[y/N\]')
-        terminal.send('\x04')
-        self.assertEqual(terminal.end()[0], FAILED)
-
-    def test_colours_and_width(self):
-        self.session('painted', '--', 'x' * 3)
-        streams = ('stdin', 'stdout', 'stderr')
-        _, _, seen = self.spawn('list', '--no-pager', streams=streams).end()
-        self.assertRegex(seen, '\033\\[32mrunning')
-        for verb in ('nodes', 'snapshots painted', 'templates', 'jobs --all', 'status'):
-            table = self.spawn(*verb.split(), '--no-pager', streams=streams, columns=80).end()[2]
-            self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in table.splitlines()), 80, table)
-        narrow = self.spawn('jobs', '--all', '--no-pager', '--no-legend', streams=streams, columns=60).end()[2]
-        self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in narrow.splitlines()), 60)
-        self.env['NO_COLOR'] = '1'
-        self.addCleanup(self.env.pop, 'NO_COLOR')
-        self.assertNotIn('\033[', self.spawn('list', '--no-pager', streams=streams).end()[2])
-
-    def test_pager(self):
-        pager = self.rig.dir / 'pager'
-        pager.write_text('#!/bin/sh\necho paged\nexec cat\n')
-        pager.chmod(0o755)
-        self.env['PAGER'] = str(pager)
-        self.addCleanup(self.env.pop, 'PAGER')
-        streams = ('stdin', 'stdout', 'stderr')
-        self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'(?s)^paged.*fake-1.*2 nodes listed')
-        self.assertNotIn('paged', self.spawn('nodes', '--no-pager', streams=streams).end()[2])
-        self.assertNotIn('paged', self.ctl('nodes')[0])
-        self.env['PAGER'] = '/nonexistent'
-        self.assertIn('fake-1', self.spawn('nodes', streams=streams).end()[2])
-
-    def test_text_of_others_stays_text(self):
-        self.session('odd')
-        self.rig.fake(fail='capture', code='RegistryFailed', message='The registry said \033[31mred\nline.', times=1)
-        self.said('hibernate', 'odd', expect=FAILED, pattern=r'said \?\[31mred line\.\n$')
-        self.assertIn('said ?[31mred line.', self.ctl('jobs', '--all')[0])
-
-    def test_password_agent_does_not_hang(self):
-        """An agent that cannot register itself, on a bus without polkit's authority for agents."""
-        self.session('guarded')
-        self.rig.polkit.decide = lambda q: 'no'
-        status, _, seen = self.spawn('stop', 'guarded', uid=ALICE).end(30)
-        self.assertEqual(status, DENIED, seen)
-
-
-REAL = importlib.import_module('test-polkit-real')
-
-
-@unittest.skipUnless(REAL.POLKITD and os.path.exists('/usr/bin/pkttyagent'), 'needs polkitd and pkttyagent')
-class PasswordPrompt(Base):
-    """A real polkitd asks for a password on the terminal of whoever calls."""
-
-    @classmethod
-    def make_rig(cls):
-        return REAL.RealRig()
-
-    def test_prompt(self):
-        self.session('locked')
-        terminal = self.spawn('stop', 'locked', uid=ALICE, streams=('stdin', 'stdout', 'stderr'), controlling=True)
-        terminal.expect(r'AUTHENTICATING FOR org\.swarm\.Orchestrator\.manage.*\n.*manage a session of another user')
-        terminal.expect('Password')
-        terminal.send('\x03')
-        self.assertNotEqual(terminal.end()[0], OK)
-        self.assertEqual(self.state('locked'), 'running')
-        self.said('stop', 'locked', '--no-ask-password', uid=ALICE, expect=DENIED, pattern='have to authenticate')
-
-
-class Watching(Base):
-    def watch(self, *args):
-        return subprocess.Popen([SWARMCTL, 'watch', *args], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def finish(self, process, expect):
-        out, err = process.communicate(timeout=20)
-        self.assertEqual(process.returncode, expect, out + err)
-        return out, err
-
-    def test_all(self):
-        process = self.watch()
-        self.addCleanup(process.kill)
-        wait(lambda: self.matches() > 0, 'the subscription')
-        self.session('seen')
-        self.ctl('hibernate', 'seen')
-        self.ctl('destroy', '-y', 'seen')
-        states = []
-        while states[-1:] != ['gone']:
-            date, name, state = process.stdout.readline().split(maxsplit=2)
-            self.assertRegex(date, r'^\d{4}-\d\d-\d\dT')
-            self.assertEqual(name, 'seen')
-            states.append(state.split(':')[0].strip())
-        self.assertLess(states.index('running'), states.index('hibernated'))
-        process.send_signal(signal.SIGINT)
-        self.finish(process, OK)
-
-    def matches(self):
-        """Connections beside the daemon's and the test's own."""
-        return len([n for n in self.root.driver('ListNames') if n.startswith(':')]) - self.quiet
-
-    def setUp(self):
-        self.quiet = len([n for n in self.root.driver('ListNames') if n.startswith(':')])
-
-    def test_until(self):
-        self.session('goal')
-        self.assertIn(' goal running', self.finish(self.watch('goal', '--until=running'), OK)[0])
-        process = self.watch('goal', '--until=hibernated', '--json=short')
-        self.slow(capture=300000)
-        self.ctl('hibernate', 'goal')
-        lines = [json.loads(line) for line in self.finish(process, OK)[0].splitlines()]
-        self.assertEqual((lines[-1]['Name'], lines[-1]['State']), ('goal', 'hibernated'))
-
-    def test_until_never(self):
-        self.session('never')
-        started = time.monotonic()
-        self.assertRegex(self.finish(self.watch('never', '--until=hibernated', '--timeout=700ms'), TIMEOUT)[1], 'time is over')
-        self.assertLess(time.monotonic() - started, 5)
-        process = self.watch('never', '--until=hibernated')
-        wait(lambda: self.matches() > 0, 'the subscription')
-        self.ctl('destroy', '-y', 'never')
-        self.assertRegex(self.finish(process, WRONG_STATE)[1], 'gone')
-        self.assertRegex(self.finish(self.watch('never', '--until=hibernated'), NOT_FOUND)[1], 'never')
-
-    def test_timeout_without_a_goal(self):
-        """Nothing was waited for, so nothing has failed."""
-        self.session('idle')
-        out, err = self.finish(self.watch('idle', '--timeout=500ms'), OK)
-        self.assertRegex(out, r'^\S+ idle running\n$')
-        self.assertEqual(err, '')
-        self.assertEqual(self.finish(self.watch('--timeout=500ms'), OK)[1], '')
-
-    def test_interrupted(self):
-        self.session('stopped-early')
-        for args, status in ((['--until=hibernated'], DETACHED), ([], OK)):
-            process = self.watch('stopped-early', *args)
-            process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            self.assertEqual(self.finish(process, status)[1], '')
-
-    def test_until_gone(self):
-        self.session('leaving')
-        process = self.watch('leaving', '--until=gone')
-        wait(lambda: self.matches() > 0, 'the subscription')
-        self.ctl('destroy', '-y', 'leaving')
-        self.finish(process, OK)
-
-    def test_reader_is_gone(self):
-        self.session('pipe')
-        process = self.watch('pipe')
-        process.stdout.readline()
-        process.stdout.close()
-        self.ctl('hibernate', 'pipe')
-        self.assertNotEqual(process.wait(20), None)
-        process.stderr.close()
-
-
-class OtherMachine(Base):
+class OtherMachine(SwarmctlTest):
     """Over a stand-in for ssh that has systemd-stdio-bridge at its other end."""
 
     def test_host(self):
@@ -715,7 +282,7 @@ class OtherMachine(Base):
         self.said('-H', 'far', 'stop', 'x', expect=UNAVAILABLE, pattern='bus of far cannot be reached', env=far)
 
 
-class NoService(Base):
+class NoService(SwarmctlTest):
     def test_away(self):
         self.rig.stop()
         self.addCleanup(self.rig.start)
@@ -725,7 +292,7 @@ class NoService(Base):
         self.said('list', expect=UNAVAILABLE, pattern='cannot be reached', env={'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=/nonexistent'})
 
 
-class BusctlPage(Base):
+class BusctlPage(SwarmctlTest):
     """docs/busctl.md from top to bottom, once by busctl and once by swarmctl."""
 
     # What may fail when the page is run as it stands: these jobs have ended, or are not there.

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""swarmctl at a terminal: questions, colours, a pager, passwords."""
+
+import importlib
+import os
+import re
+import unittest
+
+from harness import ALICE, main
+from swarmctl import DENIED, FAILED, NOT_FOUND, OK, USAGE, SwarmctlTest
+
+
+class Terminals(SwarmctlTest):
+    def test_questions(self):
+        self.session('asked')
+        terminal = self.spawn('destroy', 'asked')
+        terminal.expect(r'About to destroy asked: .* gone for good. Go on\? \[y/N\]')
+        terminal.send('n\n')
+        status, _, seen = terminal.end()
+        self.assertEqual(status, FAILED)
+        self.assertIn('Nothing was done', seen)
+        self.assertEqual(self.state('asked'), 'running')
+        self.said('stop', 'asked', '--discard', expect=USAGE, pattern='--yes')
+        self.assertEqual(self.state('asked'), 'running')
+        terminal = self.spawn('destroy', 'asked')
+        terminal.expect(r'\[y/N\]')
+        terminal.send('y\n')
+        self.assertEqual(terminal.end()[0], OK)
+        self.said('status', 'asked', expect=NOT_FOUND, pattern='asked')
+
+    def test_end_of_input_is_no(self):
+        self.session('eof')
+        terminal = self.spawn('destroy', 'eof')
+        terminal.expect(r'\[y/N\]')
+        terminal.send('\x04')
+        self.assertEqual(terminal.end()[0], FAILED)
+
+    def test_colours_and_width(self):
+        self.session('painted', '--', 'x' * 3)
+        streams = ('stdin', 'stdout', 'stderr')
+        _, _, seen = self.spawn('list', '--no-pager', streams=streams).end()
+        self.assertRegex(seen, '\033\\[32mrunning')
+        for verb in ('nodes', 'snapshots painted', 'templates', 'jobs --all', 'status'):
+            table = self.spawn(*verb.split(), '--no-pager', streams=streams, columns=80).end()[2]
+            self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in table.splitlines()), 80, table)
+        narrow = self.spawn('jobs', '--all', '--no-pager', '--no-legend', streams=streams, columns=60).end()[2]
+        self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in narrow.splitlines()), 60)
+        self.env['NO_COLOR'] = '1'
+        self.addCleanup(self.env.pop, 'NO_COLOR')
+        self.assertNotIn('\033[', self.spawn('list', '--no-pager', streams=streams).end()[2])
+
+    def test_pager(self):
+        pager = self.rig.dir / 'pager'
+        pager.write_text('#!/bin/sh\necho paged\nexec cat\n')
+        pager.chmod(0o755)
+        self.env['PAGER'] = str(pager)
+        self.addCleanup(self.env.pop, 'PAGER')
+        streams = ('stdin', 'stdout', 'stderr')
+        self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'(?s)^paged.*fake-1.*2 nodes listed')
+        self.assertNotIn('paged', self.spawn('nodes', '--no-pager', streams=streams).end()[2])
+        self.assertNotIn('paged', self.ctl('nodes')[0])
+        self.env['PAGER'] = '/nonexistent'
+        self.assertIn('fake-1', self.spawn('nodes', streams=streams).end()[2])
+
+    def test_text_of_others_stays_text(self):
+        self.session('odd')
+        self.rig.fake(fail='capture', code='RegistryFailed', message='The registry said \033[31mred\nline.', times=1)
+        self.said('hibernate', 'odd', expect=FAILED, pattern=r'said \?\[31mred line\.\n$')
+        self.assertIn('said ?[31mred line.', self.ctl('jobs', '--all')[0])
+
+    def test_password_agent_does_not_hang(self):
+        """An agent that cannot register itself, on a bus without polkit's authority for agents."""
+        self.session('guarded')
+        self.rig.polkit.decide = lambda q: 'no'
+        status, _, seen = self.spawn('stop', 'guarded', uid=ALICE).end(30)
+        self.assertEqual(status, DENIED, seen)
+
+
+REAL = importlib.import_module('test-polkit-real')
+
+
+@unittest.skipUnless(REAL.POLKITD and os.path.exists('/usr/bin/pkttyagent'), 'needs polkitd and pkttyagent')
+class PasswordPrompt(SwarmctlTest):
+    """A real polkitd asks for a password on the terminal of whoever calls."""
+
+    @classmethod
+    def make_rig(cls):
+        return REAL.RealRig()
+
+    def test_prompt(self):
+        self.session('locked')
+        terminal = self.spawn('stop', 'locked', uid=ALICE, streams=('stdin', 'stdout', 'stderr'), controlling=True)
+        terminal.expect(r'AUTHENTICATING FOR org\.swarm\.Orchestrator\.manage.*\n.*manage a session of another user')
+        terminal.expect('Password')
+        terminal.send('\x03')
+        self.assertNotEqual(terminal.end()[0], OK)
+        self.assertEqual(self.state('locked'), 'running')
+        self.said('stop', 'locked', '--no-ask-password', uid=ALICE, expect=DENIED, pattern='have to authenticate')
+
+
+if __name__ == '__main__':
+    main()
