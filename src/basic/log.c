@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/uio.h>

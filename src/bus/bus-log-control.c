@@ -3,7 +3,6 @@
 #include "basic/log.h"
 #include "bus/bus-error.h"
 #include "bus/bus-log-control.h"
-#include "bus/bus-util.h"
 
 #define LOG_CONTROL_PATH "/org/freedesktop/LogControl1"
 #define LOG_CONTROL_INTERFACE "org.freedesktop.LogControl1"

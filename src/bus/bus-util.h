@@ -4,7 +4,6 @@
 /* Objects as data, paths, and the parts of answers that every interface needs. */
 
 #include <systemd/sd-bus.h>
-#include <systemd/sd-event.h>
 
 #include "basic/macro.h"
 #include "basic/string-util.h"

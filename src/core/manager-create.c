@@ -7,7 +7,6 @@
 
 #include "basic/log.h"
 #include "core/identifier.h"
-#include "core/operation.h"
 #include "core/session-object.h"
 #include "oci/reference.h"
 

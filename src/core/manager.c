@@ -2,7 +2,6 @@
 
 #include <malloc.h>
 #include <time.h>
-#include <utlist.h>
 
 #include "basic/log.h"
 #include "core/operation.h"

@@ -5,7 +5,6 @@
  * security.capability. Overlay's own are read here and never leave. */
 
 #include "basic/macro.h"
-#include "basic/refusal.h"
 
 typedef struct Xattr {
         char *name;                     /* in the list's storage */

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
-#include "basic/log.h"
 #include "provider/agent-internal.h"
 
 #define NOTE_MAX (64 * KIB)

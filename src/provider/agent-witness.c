@@ -4,7 +4,6 @@
  * and the cpu time of its cgroup is what it was (that does not move while it is frozen, not even by a nanosecond, and
  * thawing costs every task some). An exited one: same start, same end. */
 
-#include "basic/log.h"
 #include "provider/agent-internal.h"
 
 #define PROC_FILE_MAX (1 * MIB)

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "basic/log.h"
 #include "provider/agent-internal.h"
 
 usec_t agent_now(clockid_t clock) {

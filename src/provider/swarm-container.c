@@ -2,7 +2,6 @@
 
 /* What is done beside the container: the task is found, then the agent of its node does it. */
 
-#include "basic/log.h"
 #include "provider/swarm-internal.h"
 #include "provider/swarm-spec.h"
 

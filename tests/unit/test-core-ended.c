@@ -2,7 +2,6 @@
 
 /* What a session's node, its Engine or the kernel ends or takes away, without anybody having asked for it. */
 
-#include <signal.h>
 
 #include "core-fixture.h"
 

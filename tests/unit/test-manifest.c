@@ -5,8 +5,6 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "oci/digest.h"
-#include "oci/json-fields.h"
 #include "oci/manifest.h"
 
 #define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

@@ -12,7 +12,6 @@
 
 #include "format.h"
 #include "left-out.h"
-#include "output.h"
 #include "progress.h"
 #include "swarmctl.h"
 

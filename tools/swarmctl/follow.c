@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include <sys/ioctl.h>
 #include <systemd/sd-event.h>
 
 #include "follow.h"

@@ -3,7 +3,6 @@
 /* The orchestrator's client: one table of verbs, each a call, or a few, that busctl can do as well (docs/busctl.md). */
 
 #include <locale.h>
-#include <signal.h>
 
 #include "output.h"
 #include "swarmctl.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "basic/string-util.h"
 #include "value.h"
 
 static int read_basic(sd_bus_message *m, char type, json_t **ret) {
