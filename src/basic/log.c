@@ -6,24 +6,15 @@
 #include <systemd/sd-journal.h>
 
 #include "basic/log.h"
+#include "basic/names.h"
 #include "basic/string-util.h"
 
 static int max_level = LOG_INFO;
 static bool to_journal = false;
 static const char *identifier_name = "swarm-orchestrator";
 
-static const char *const level_names[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug" };
-
-const char *log_level_to_string(int level) {
-        return level >= 0 && level < (int) ELEMENTSOF(level_names) ? level_names[level] : NULL;
-}
-
-int log_level_from_string(const char *s) {
-        for (size_t i = 0; s && i < ELEMENTSOF(level_names); i++)
-                if (streq(s, level_names[i]))
-                        return (int) i;
-        return -EINVAL;
-}
+static const char *const log_level_names[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug" };
+DEFINE_NAMES(log_level, int)
 
 /* systemd sets JOURNAL_STREAM to device:inode of the socket it connected stderr to. */
 static bool stderr_is_journal(void) {

@@ -2,25 +2,16 @@
 
 #include <stdarg.h>
 
+#include "basic/names.h"
 #include "basic/refusal.h"
 #include "basic/string-util.h"
 
-static const char *const refusal_names[_REFUSAL_MAX] = {
+static const char *const refusal_code_names[_REFUSAL_MAX] = {
 #define X(code, name) [REFUSAL_##code] = name,
         REFUSAL_TABLE(X)
 #undef X
 };
-
-const char *refusal_code_to_string(RefusalCode code) {
-        return code >= 0 && code < _REFUSAL_MAX ? refusal_names[code] : NULL;
-}
-
-RefusalCode refusal_code_from_string(const char *name) {
-        for (int i = 0; name && i < _REFUSAL_MAX; i++)
-                if (streq(refusal_names[i], name))
-                        return i;
-        return _REFUSAL_INVALID;
-}
+DEFINE_NAMES(refusal_code, RefusalCode)
 
 Refusal *refusal_free(Refusal *r) {
         if (r)

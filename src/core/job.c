@@ -3,6 +3,7 @@
 #include <utlist.h>
 
 #include "basic/log.h"
+#include "basic/names.h"
 #include "core/operation.h"
 #include "core/session-object.h"
 
@@ -14,17 +15,7 @@ static const char *const job_state_names[_JOB_STATE_MAX] = {
         [JOB_CANCELED] = "canceled",
         [JOB_INTERRUPTED] = "interrupted",
 };
-
-const char *job_state_to_string(JobState s) {
-        return s >= 0 && s < _JOB_STATE_MAX ? job_state_names[s] : NULL;
-}
-
-JobState job_state_from_string(const char *s) {
-        for (int i = 0; s && i < _JOB_STATE_MAX; i++)
-                if (streq(job_state_names[i], s))
-                        return i;
-        return _JOB_STATE_INVALID;
-}
+DEFINE_NAMES(job_state, JobState)
 
 int job_link(Manager *m, Job *j) {
         Job *other;

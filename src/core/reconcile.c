@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include "basic/names.h"
 #include "core/reconcile.h"
 
-static const char *const action_names[_RECONCILE_ACTION_MAX] = {
+static const char *const reconcile_action_names[_RECONCILE_ACTION_MAX] = {
         [RECONCILE_NONE] = "none",
         [RECONCILE_CREATE] = "create",
         [RECONCILE_SET_RUNNING] = "set-running",
@@ -19,10 +20,7 @@ static const char *const action_names[_RECONCILE_ACTION_MAX] = {
         [RECONCILE_LAY_DOWN] = "lay-down",
         [RECONCILE_DESTROY] = "destroy",
 };
-
-const char *reconcile_action_to_string(ReconcileAction a) {
-        return a >= 0 && a < _RECONCILE_ACTION_MAX ? action_names[a] : NULL;
-}
+DEFINE_NAMES_TO_STRING(reconcile_action, ReconcileAction)
 
 /* By what the provider sees of the task. `gone` stands for a container that is not there any more. */
 typedef struct Row {

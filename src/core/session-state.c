@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "basic/string-util.h"
+#include "basic/names.h"
 #include "core/session-state.h"
-
-#define NAMES_TO_STRING(prefix, type, max)                                       \
-        const char *prefix##_to_string(type v) {                                 \
-                return v >= 0 && v < max ? prefix##_names[v] : NULL;             \
-        }
-#define NAMES_FROM_STRING(prefix, type, max)                                     \
-        type prefix##_from_string(const char *s) {                               \
-                for (int i = 0; s && i < max; i++)                               \
-                        if (streq(prefix##_names[i], s))                         \
-                                return i;                                        \
-                return (type) -EINVAL;                                           \
-        }
 
 static const char *const session_state_names[_SESSION_STATE_MAX] = {
         [SESSION_NEW] = "new",
@@ -31,8 +19,7 @@ static const char *const session_state_names[_SESSION_STATE_MAX] = {
         [SESSION_DESTROYING] = "destroying",
         [SESSION_GONE] = "gone",
 };
-NAMES_TO_STRING(session_state, SessionState, _SESSION_STATE_MAX)
-NAMES_FROM_STRING(session_state, SessionState, _SESSION_STATE_MAX)
+DEFINE_NAMES(session_state, SessionState)
 
 static const char *const job_type_names[_JOB_TYPE_MAX] = {
         [JOB_CREATE] = "create",
@@ -46,8 +33,7 @@ static const char *const job_type_names[_JOB_TYPE_MAX] = {
         [JOB_SAVE_EXITED] = "save-exited",
         [JOB_DELETE_SNAPSHOT] = "delete-snapshot",
 };
-NAMES_TO_STRING(job_type, JobType, _JOB_TYPE_MAX)
-NAMES_FROM_STRING(job_type, JobType, _JOB_TYPE_MAX)
+DEFINE_NAMES(job_type, JobType)
 
 static const char *const stop_reason_names[_STOP_REASON_MAX] = {
         [STOP_REASON_NONE] = "",
@@ -59,8 +45,7 @@ static const char *const stop_reason_names[_STOP_REASON_MAX] = {
         [STOP_REASON_NODE_LOST] = "node-lost",
         [STOP_REASON_EXITED] = "exited",
 };
-NAMES_TO_STRING(stop_reason, StopReason, _STOP_REASON_MAX)
-NAMES_FROM_STRING(stop_reason, StopReason, _STOP_REASON_MAX)
+DEFINE_NAMES(stop_reason, StopReason)
 
 #define B(state) (UINT32_C(1) << SESSION_##state)
 

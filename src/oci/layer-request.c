@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include "basic/names.h"
 #include "basic/string-util.h"
 #include "oci/digest.h"
 #include "oci/json-fields.h"
@@ -81,13 +82,6 @@ static const JsonField progress_fields[] = {
         LINE(bytes_total, I64, 0),
         {}
 };
-
-static int index_of(const char *const *names, int n, const char *name) {
-        for (int i = 0; name && i < n; i++)
-                if (streq(names[i], name))
-                        return i;
-        return -EINVAL;
-}
 
 void layer_request_done(LayerRequest *r) {
         if (r->registry.password)
@@ -182,7 +176,7 @@ static int unpack_request(json_t *object, LayerRequest *to, const char **ret_bad
         json_t *registry = json_object_get(object, "registry");
         int r;
 
-        to->verb = index_of(verb_names, _LAYER_VERB_MAX, json_string_value(json_object_get(object, "verb")));
+        to->verb = name_find(verb_names, ELEMENTSOF(verb_names), json_string_value(json_object_get(object, "verb")));
         if (to->verb < 0) {
                 *ret_bad = "verb";
                 return -EINVAL;
@@ -294,7 +288,7 @@ int layer_line_from_json(const char *text, LayerLine *ret) {
         object = json_object_from_string(text, strlen(text));
         if (!object)
                 return -EBADMSG;
-        line.type = index_of(line_type_names, _LAYER_LINE_MAX, json_string_value(json_object_get(object, "type")));
+        line.type = name_find(line_type_names, ELEMENTSOF(line_type_names), json_string_value(json_object_get(object, "type")));
         if (line.type < 0)
                 return -EBADMSG;
         r = unpack_line(object, &line);

@@ -2,21 +2,19 @@
 
 /* The provider in memory: its calls, which do their steps (fake-steps.c) by and by, and what it is made of. */
 
+#include "basic/names.h"
 #include "provider/fake-internal.h"
 
 #define CAPTURE_BYTES (10 * MIB)
 
-static const char *const op_names[_FAKE_OP_MAX] = {
+static const char *const fake_op_names[_FAKE_OP_MAX] = {
 #define X(id, name) [FAKE_##id] = name,
         FAKE_OP_TABLE(X)
 #undef X
 };
 
 FakeOp fake_op_from_string(const char *s) {
-        for (int i = 0; s && i < _FAKE_OP_MAX; i++)
-                if (streq(op_names[i], s))
-                        return i;
-        return _FAKE_OP_INVALID;
+        return name_find(fake_op_names, ELEMENTSOF(fake_op_names), s);
 }
 
 /* ---- calls */

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 
+#include "basic/names.h"
 #include "provider/swarm-parse.h"
 
 static const char *const swarm_state_names[_SWARM_STATE_MAX] = {
@@ -11,8 +12,9 @@ static const char *const swarm_state_names[_SWARM_STATE_MAX] = {
         [SWARM_ERROR] = "error",
         [SWARM_LOCKED] = "locked",
 };
+DEFINE_NAMES_TO_STRING(swarm_state, SwarmState)
 
-static const char *const task_state_names[_SWARM_TASK_MAX] = {
+static const char *const swarm_task_state_names[_SWARM_TASK_MAX] = {
         [SWARM_TASK_NEW] = "new",
         [SWARM_TASK_ALLOCATED] = "allocated",
         [SWARM_TASK_PENDING] = "pending",
@@ -29,31 +31,13 @@ static const char *const task_state_names[_SWARM_TASK_MAX] = {
         [SWARM_TASK_REMOVE] = "remove",
         [SWARM_TASK_ORPHANED] = "orphaned",
 };
+DEFINE_NAMES(swarm_task_state, SwarmTaskState)
 
 static const char *const event_type_names[_SWARM_EVENT_MAX] = {
         [SWARM_EVENT_SERVICE] = "service",
         [SWARM_EVENT_NODE] = "node",
         [SWARM_EVENT_CONTAINER] = "container",
 };
-
-static int name_to_index(const char *const *names, int n, const char *s) {
-        for (int i = 0; s && i < n; i++)
-                if (streq(names[i], s))
-                        return i;
-        return -EINVAL;
-}
-
-const char *swarm_state_to_string(SwarmState s) {
-        return s >= 0 && s < _SWARM_STATE_MAX ? swarm_state_names[s] : NULL;
-}
-
-const char *swarm_task_state_to_string(SwarmTaskState s) {
-        return s >= 0 && s < _SWARM_TASK_MAX ? task_state_names[s] : NULL;
-}
-
-SwarmTaskState swarm_task_state_from_string(const char *s) {
-        return name_to_index(task_state_names, _SWARM_TASK_MAX, s);
-}
 
 static const char *nonempty(const char *s) {
         return isempty(s) ? NULL : s;
@@ -72,7 +56,7 @@ static bool has_log_driver(const json_t *o, const char *name) {
 int swarm_info_parse(const json_t *o, SwarmInfo *ret) {
         const json_t *swarm = json_at(o, "Swarm");
         const json_t *history = json_at(swarm, "Cluster", "Spec", "Orchestration", "TaskHistoryRetentionLimit");
-        int state = name_to_index(swarm_state_names, _SWARM_STATE_MAX, json_string_at(swarm, "LocalNodeState"));
+        int state = name_find(swarm_state_names, ELEMENTSOF(swarm_state_names), json_string_at(swarm, "LocalNodeState"));
 
         if (!json_is_object(o) || !json_string_at(o, "ServerVersion"))
                 return -EBADMSG;
@@ -263,7 +247,7 @@ int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
 
 int swarm_event_parse(const json_t *o, SwarmEvent *ret) {
         const json_t *attributes = json_at(o, "Actor", "Attributes");
-        int type = name_to_index(event_type_names, _SWARM_EVENT_MAX, json_string_at(o, "Type"));
+        int type = name_find(event_type_names, ELEMENTSOF(event_type_names), json_string_at(o, "Type"));
 
         if (type < 0 || !json_string_at(o, "Action") || !json_string_at(o, "Actor", "ID"))
                 return -EBADMSG;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "basic/log.h"
+#include "basic/names.h"
 #include "store/migrations.h"
 #include "store/sqlite-util.h"
 #include "store/store.h"
@@ -35,23 +36,13 @@ static const char *const statement_sql[_STATEMENT_MAX] = {
                 "(SELECT id FROM sessions WHERE ended_usec > 0 ORDER BY ended_usec DESC, id DESC LIMIT ?2))",
 };
 
-static const char *const phase_names[_SNAPSHOT_PHASE_MAX] = {
+static const char *const snapshot_phase_names[_SNAPSHOT_PHASE_MAX] = {
         [SNAPSHOT_INTENT] = "intent",
         [SNAPSHOT_PROVEN] = "proven",
         [SNAPSHOT_KEPT] = "kept",
         [SNAPSHOT_INHERITED] = "inherited",
 };
-
-const char *snapshot_phase_to_string(SnapshotPhase p) {
-        return p >= 0 && p < _SNAPSHOT_PHASE_MAX ? phase_names[p] : NULL;
-}
-
-SnapshotPhase snapshot_phase_from_string(const char *s) {
-        for (int i = 0; s && i < _SNAPSHOT_PHASE_MAX; i++)
-                if (streq(phase_names[i], s))
-                        return i;
-        return _SNAPSHOT_PHASE_INVALID;
-}
+DEFINE_NAMES(snapshot_phase, SnapshotPhase)
 
 void session_record_done(SessionRecord *r) {
         table_record_done(&session_table, r, sizeof(*r));
