@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "basic/conf-parser.h"
+#include "basic/io-util.h"
 
 #define WHITESPACE " \t\r\f\v"
 
@@ -107,22 +108,16 @@ static int read_limited(const char *file, char **ret, size_t *ret_size) {
                 return -errno;
         if (S_ISDIR(st.st_mode))
                 return -EISDIR;
-        for (;;) {
-                if (n == allocated) {
-                        if (n > CONF_FILE_MAX)
-                                return -EFBIG;
-                        char *more = realloc(buf, allocated = n ? MIN(n * 2, CONF_FILE_MAX + 1) : 4096);
-                        if (!more)
-                                return -ENOMEM;
-                        buf = more;
-                }
-                ssize_t k = read(fd, buf + n, allocated - n);
-                if (k < 0 && errno == EINTR)
-                        continue;
+        while (n == allocated) {
+                if (n > CONF_FILE_MAX)
+                        return -EFBIG;
+                char *more = realloc(buf, allocated = n ? MIN(n * 2, CONF_FILE_MAX + 1) : 4096);
+                if (!more)
+                        return -ENOMEM;
+                buf = more;
+                ssize_t k = read_full(fd, buf + n, allocated - n);
                 if (k < 0)
-                        return -errno;
-                if (k == 0)
-                        break;
+                        return (int) k;
                 n += (size_t) k;
         }
         *ret = TAKE_PTR(buf);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "basic/conf-parser.h"
+#include "basic/io-util.h"
 #include "basic/log.h"
 #include "basic/nearest.h"
 #include "core/config-table.h"
@@ -113,26 +114,18 @@ static void erase(char *s) {
 /* -EMSGSIZE: too long. The buffer holds CREDENTIAL_MAX + 1 bytes. */
 static int read_credential(const char *path, char *buf) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        size_t n = 0;
+        ssize_t n;
 
         if (fd < 0)
                 return -errno;
-        for (;;) {
-                ssize_t k = read(fd, buf + n, CREDENTIAL_MAX + 1 - n);
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                if (k == 0)
-                        break;
-                n += (size_t) k;
-                if (n > CREDENTIAL_MAX)
-                        return -EMSGSIZE;
-        }
+        n = read_full(fd, buf, CREDENTIAL_MAX + 1);
+        if (n < 0)
+                return (int) n;
+        if ((size_t) n > CREDENTIAL_MAX)
+                return -EMSGSIZE;
         buf[n] = 0;
-        if (memchr(buf, 0, n))
+        if (memchr(buf, 0, (size_t) n))
                 return -EBADMSG;
-        n = strlen(buf);
         if (n > 0 && buf[n - 1] == '\n')
                 buf[--n] = 0;
         if (n > 0 && buf[n - 1] == '\r')

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "basic/io-util.h"
 #include "basic/log.h"
 #include "core/template-parser.h"
 #include "core/yaml-node.h"
@@ -123,7 +124,7 @@ static int read_file(const char *path, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         _cleanup_free_ char *buf = NULL;
         struct stat st;
-        size_t n = 0;
+        ssize_t n;
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
@@ -133,18 +134,11 @@ static int read_file(const char *path, char **ret, size_t *ret_size) {
         buf = malloc(limit);
         if (!buf)
                 return -ENOMEM;
-        while (n < limit) {
-                ssize_t k = read(fd, buf + n, limit - n);
-                if (k < 0 && errno == EINTR)
-                        continue;
-                if (k < 0)
-                        return -errno;
-                if (k == 0)
-                        break;
-                n += (size_t) k;
-        }
+        n = read_full(fd, buf, limit);
+        if (n < 0)
+                return (int) n;
         *ret = TAKE_PTR(buf);
-        *ret_size = n;
+        *ret_size = (size_t) n;
         return 0;
 }
 

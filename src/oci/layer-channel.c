@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
+#include "basic/io-util.h"
 #include "basic/string-util.h"
 #include "oci/json-fields.h"
 #include "oci/layer-channel.h"
@@ -48,19 +49,6 @@ int layer_channel_read_request(char **ret_line) {
         return 0;
 }
 
-static int write_all(const char *data, size_t n) {
-        while (n > 0) {
-                ssize_t k = write(STDOUT_FILENO, data, n);
-                if (k < 0 && errno != EINTR)
-                        return -errno;
-                if (k > 0) {
-                        data += k;
-                        n -= (size_t) k;
-                }
-        }
-        return 0;
-}
-
 /* The lock is held. */
 static int write_line(LayerChannel *c, const LayerLine *line) {
         _cleanup_free_ char *text = NULL;
@@ -69,7 +57,7 @@ static int write_line(LayerChannel *c, const LayerLine *line) {
         if (c->finished)
                 return 0;
         r = layer_line_to_json(line, &text);
-        return r < 0 ? r : write_all(text, strlen(text));
+        return r < 0 ? r : write_full(STDOUT_FILENO, text, strlen(text));
 }
 
 static void write_progress(LayerChannel *c) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "basic/crash-points.h"
+#include "basic/io-util.h"
 #include "basic/string-util.h"
 #include "oci/digest.h"
 #include "oci/registry-http.h"
@@ -181,14 +182,7 @@ static int write_to_pipe(const void *data, size_t n, void *userdata) {
         Copy *c = userdata;
 
         digest_context_update(c->context, data, n);
-        for (size_t done = 0; done < n;) {
-                ssize_t k = write(c->in, (const char *) data + done, n - done);
-                if (k < 0 && errno != EINTR)
-                        return -errno;
-                if (k > 0)
-                        done += (size_t) k;
-        }
-        return 0;
+        return write_full(c->in, data, n);
 }
 
 static void *read_source(void *userdata) {

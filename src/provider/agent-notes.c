@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "basic/io-util.h"
 #include "provider/agent-internal.h"
 
 #define NOTE_MAX (64 * KIB)
@@ -9,40 +10,28 @@
 int read_file(const char *path, size_t max, char **ret) {
         _cleanup_free_ char *buffer = malloc(max + 1);
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        size_t size = 0;
+        ssize_t n;
 
         if (fd < 0)
                 return -errno;
         if (!buffer)
                 return -ENOMEM;
-        for (;;) {
-                ssize_t n = read(fd, buffer + size, max - size);
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                size += (size_t) n;
-                if (size == max)
-                        return -E2BIG;
-        }
-        buffer[size] = 0;
-        char *p = realloc(buffer, size + 1);
+        n = read_full(fd, buffer, max);
+        if (n < 0)
+                return (int) n;
+        if ((size_t) n == max)
+                return -E2BIG;
+        buffer[n] = 0;
+        char *p = realloc(buffer, (size_t) n + 1);
         *ret = p ? p : buffer;
         TAKE_PTR(buffer);
         return 0;
 }
 
-static int write_all(int fd, const char *content) {
-        size_t left = strlen(content);
+static int write_synced(int fd, const char *content) {
+        int r = write_full(fd, content, strlen(content));
 
-        while (left > 0) {
-                ssize_t n = write(fd, content, left);
-                if (n < 0)
-                        return -errno;
-                content += n;
-                left -= (size_t) n;
-        }
-        return fsync(fd) < 0 ? -errno : 0;
+        return r < 0 ? r : fsync(fd) < 0 ? -errno : 0;
 }
 
 int write_file_atomic(const char *dir, const char *name, const char *content) {
@@ -57,7 +46,7 @@ int write_file_atomic(const char *dir, const char *name, const char *content) {
         fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, content);
+        r = write_synced(fd, content);
         if (r >= 0 && renameat(dir_fd, tmp, dir_fd, name) < 0)
                 r = -errno;
         if (r < 0) {

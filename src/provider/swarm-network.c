@@ -5,6 +5,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 
+#include "basic/io-util.h"
 #include "basic/string-util.h"
 #include "provider/engine-json.h"
 #include "provider/swarm-network.h"
@@ -107,22 +108,17 @@ int prefix_check(const Prefix *p, const char *routes, const json_t *networks, Re
 int read_routes(char **ret) {
         _cleanup_close_ int fd = open("/proc/net/route", O_RDONLY | O_CLOEXEC);
         _cleanup_free_ char *text = malloc(ROUTES_MAX + 1);
-        size_t size = 0;
+        ssize_t n;
 
         if (fd < 0)
                 return -errno;
         if (!text)
                 return -ENOMEM;
-        while (size < ROUTES_MAX) {
-                ssize_t n = read(fd, text + size, ROUTES_MAX - size);
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        break;
-                size += (size_t) n;
-        }
-        text[size] = 0;
-        *ret = realloc(text, size + 1) ?: text;
+        n = read_full(fd, text, ROUTES_MAX);
+        if (n < 0)
+                return (int) n;
+        text[n] = 0;
+        *ret = realloc(text, (size_t) n + 1) ?: text;
         TAKE_PTR(text);
         return 0;
 }
