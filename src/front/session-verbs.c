@@ -212,7 +212,7 @@ int method_session_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         return 1;
 }
 
-/* What Describe and ListSnapshots have in common: 1 when the answer may be given. */
+/* 1 when the answer may be given. */
 static int authorize_reading(Front *f, sd_bus_message *m, const char *member, const char *verb, Session **ret, sd_bus_error *reterr) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         Subject subject;
@@ -231,21 +231,27 @@ static int authorize_reading(Front *f, sd_bus_message *m, const char *member, co
         return front_authorize(f, m, uid, front_action(uid, *ret, SWARM_ACTION_VIEW, SWARM_ACTION_MANAGE), verb, &subject, reterr);
 }
 
-int method_session_describe(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+/* What Describe and ListSnapshots have in common. `append` writes the answer's body; negative: it failed. */
+static int answer_reading(sd_bus_message *m, const char *member, const char *verb, int (*append)(sd_bus_message *reply, const Session *s), sd_bus_error *reterr) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         Session *s;
         int r;
 
-        r = authorize_reading(front_of(m), m, "Describe", "describe", &s, reterr);
+        r = authorize_reading(front_of(m), m, member, verb, &s, reterr);
         if (r <= 0)
                 return front_parked(r);
         r = bus_reply_new(m, &reply, "");
-        if (r < 0)
-                return r;
-        r = bus_fields_append(reply, session_fields, FIELD_DESCRIBE, s);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        if (r >= 0)
+                r = append(reply, s);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static int append_description(sd_bus_message *reply, const Session *s) {
+        return bus_fields_append(reply, session_fields, FIELD_DESCRIBE, s);
+}
+
+int method_session_describe(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        return answer_reading(m, "Describe", "describe", append_description, reterr);
 }
 
 /* The record holds them as a JSON array of strings, written by the core. */
@@ -306,18 +312,5 @@ static int append_snapshots(sd_bus_message *reply, const Session *s) {
 }
 
 int method_session_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        _cleanup_bus_message_ sd_bus_message *reply = NULL;
-        Session *s;
-        int r;
-
-        r = authorize_reading(front_of(m), m, "ListSnapshots", "list-snapshots", &s, reterr);
-        if (r <= 0)
-                return front_parked(r);
-        r = bus_reply_new(m, &reply, "");
-        if (r < 0)
-                return r;
-        r = append_snapshots(reply, s);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
+        return answer_reading(m, "ListSnapshots", "list-snapshots", append_snapshots, reterr);
 }
