@@ -195,17 +195,22 @@ static const struct {
         { "loongarch64", "loong64", NULL },
 };
 
-static size_t this_machine(void) {
-        static size_t found = SIZE_MAX;
+static size_t find_machine(void) {
         struct utsname u;
 
-        if (found == SIZE_MAX) {
-                found = 0;
-                if (uname(&u) >= 0)
-                        for (size_t i = 0; i < ELEMENTSOF(architectures); i++)
-                                if (streq(architectures[i].machine, u.machine))
-                                        found = i;
-        }
+        if (uname(&u) < 0)
+                return 0;
+        for (size_t i = 0; i < ELEMENTSOF(architectures); i++)
+                if (streq(architectures[i].machine, u.machine))
+                        return i;
+        return 0;
+}
+
+static size_t this_machine(void) {
+        static size_t found = SIZE_MAX;
+
+        if (found == SIZE_MAX)
+                found = find_machine();
         return found;
 }
 

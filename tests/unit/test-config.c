@@ -235,6 +235,14 @@ static void test_ranges(void **state) {
         }
 }
 
+static const ConfigKey *find_key(const char *name) {
+        for (size_t i = 0; i < config_n_keys; i++)
+                if (streq(config_keys[i].name, name))
+                        return &config_keys[i];
+        fail_msg("There is no key %s", name);
+        return NULL;
+}
+
 static void test_strings(void **state) {
         static const struct {
                 const char *name, *good[6], *bad[14];
@@ -255,20 +263,16 @@ static void test_strings(void **state) {
                 { "Prefix", { "a", "a/b", "a-b_c.d", "a__b", "a--b" }, { "/a", "a/", "A", "a//b", "-a", "a_", "a..b", "a-_b" } },
         };
 
-        for (size_t i = 0; i < ELEMENTSOF(table); i++)
-                for (size_t j = 0; j < config_n_keys; j++) {
-                        const ConfigKey *k = &config_keys[j];
-                        Config *c = calloc(1, sizeof(*c));
-                        if (streq(k->name, table[i].name)) {
-                                for (const char *const *v = table[i].good; *v; v++)
-                                        if (config_key_set(k, c, *v) != 0)
-                                                fail_msg("%s=%s is refused", k->name, *v);
-                                for (const char *const *v = table[i].bad; *v; v++)
-                                        if (config_key_set(k, c, *v) != -EINVAL)
-                                                fail_msg("%s=%s is taken", k->name, *v);
-                        }
-                        config_free(c);
-                }
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                const ConfigKey *k = find_key(table[i].name);
+                _cleanup_(config_freep) Config *c = calloc(1, sizeof(*c));
+                for (const char *const *v = table[i].good; *v; v++)
+                        if (config_key_set(k, c, *v) != 0)
+                                fail_msg("%s=%s is refused", k->name, *v);
+                for (const char *const *v = table[i].bad; *v; v++)
+                        if (config_key_set(k, c, *v) != -EINVAL)
+                                fail_msg("%s=%s is taken", k->name, *v);
+        }
 }
 
 static void test_warnings(void **state) {

@@ -172,6 +172,21 @@ static void see(Provider *p, const ProviderObservation *o, void *userdata) {
         *seen = (Seen) { .task = o->task, .exit_code = o->exit_code, .n = seen->n + 1 };
 }
 
+/* But for a Swarm that is seen anew. */
+static void assert_older_says_nothing(Swarm *s, const SwarmService *service) {
+        SwarmService newer = *service, older = *service;
+        SwarmSession *ss;
+
+        newer.version = 1000;
+        older.generation = 7;
+        assert_int_equal(swarm_session_update(s, &newer, &ss), 0);
+        assert_int_equal(swarm_session_update(s, &older, &ss), 0);
+        assert_int_equal(ss->generation, 0);
+        swarm_list(s);
+        assert_int_equal(swarm_session_update(s, &older, &ss), 0);
+        assert_int_equal(ss->generation, 7);
+}
+
 /* What the Engine says of a container counts more than what its task says until Swarm has heard of it. */
 static void test_ended(void **state) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
@@ -223,16 +238,7 @@ static void test_ended(void **state) {
         swarm_session_set_task(ss, &t);
         SHOWS(TASK_RUNNING, 0);
 #undef SHOWS
-        /* What is older says nothing, but for a Swarm that is seen anew. */
-        SwarmService newer = service, older = service;
-        newer.version = 1000;
-        older.generation = 7;
-        assert_int_equal(swarm_session_update(swarm_of(p), &newer, &ss), 0);
-        assert_int_equal(swarm_session_update(swarm_of(p), &older, &ss), 0);
-        assert_int_equal(ss->generation, 0);
-        swarm_list(swarm_of(p));
-        assert_int_equal(swarm_session_update(swarm_of(p), &older, &ss), 0);
-        assert_int_equal(ss->generation, 7);
+        assert_older_says_nothing(swarm_of(p), &service);
         provider_free(p);
         http_free(http);
 }
