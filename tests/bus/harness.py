@@ -267,10 +267,14 @@ class BusTest(unittest.TestCase):
     config, templates, polkit, environment, settled = CONFIG, None, True, {}, True
 
     @classmethod
+    def make_rig(cls):
+        return Rig(cls.config, cls.templates, cls.polkit)
+
+    @classmethod
     def setUpClass(cls):
         if os.getuid() != 0:
             raise unittest.SkipTest('callers of several users need root')
-        cls.rig = Rig(cls.config, cls.templates, cls.polkit)
+        cls.rig = cls.make_rig()
         cls.rig.environment = dict(cls.environment)
         cls.failed = False
         try:

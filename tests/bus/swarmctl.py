@@ -12,9 +12,8 @@ import struct
 import subprocess
 import termios
 import time
-import unittest
 
-from harness import BUILD, BusTest, Rig
+from harness import BUILD, BusTest
 
 SWARMCTL = os.environ.get('SWARMCTL', str(BUILD / 'tools/swarmctl/swarmctl'))
 TEMPLATES = '''templates:
@@ -77,21 +76,8 @@ class SwarmctlTest(BusTest):
     templates = TEMPLATES
 
     @classmethod
-    def make_rig(cls):
-        return Rig(cls.config, cls.templates, cls.polkit)
-
-    @classmethod
     def setUpClass(cls):
-        if os.getuid() != 0:
-            raise unittest.SkipTest('callers of several users need root')
-        cls.rig = cls.make_rig()
-        cls.failed = False
-        try:
-            cls.rig.start()
-            cls.root = cls.rig.client()
-        except BaseException:
-            cls.rig.close(failed=True)
-            raise
+        super().setUpClass()
         cls.env = {'PATH': os.environ['PATH'], 'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=' + cls.rig.path, 'TERM': 'xterm',
                    'ASAN_OPTIONS': 'detect_leaks=1', 'HOME': '/nonexistent', 'LC_ALL': 'C.UTF-8'}
 

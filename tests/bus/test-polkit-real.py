@@ -67,15 +67,8 @@ exec "$@"'''
 @unittest.skipUnless(POLKITD and os.getuid() == 0, 'needs polkitd and root')
 class RealPolkit(BusTest):
     @classmethod
-    def setUpClass(cls):
-        cls.rig = RealRig()
-        cls.failed = False
-        try:
-            cls.rig.start()
-            cls.root, cls.alice, cls.bob = cls.rig.client(), cls.rig.client(ALICE), cls.rig.client(BOB)
-        except BaseException:
-            cls.rig.close(failed=True)
-            raise
+    def make_rig(cls):
+        return RealRig()
 
     def test_defaults_and_rules(self):
         self.assertEqual(int(pathlib.Path(f'/proc/{self.rig.daemon.pid}/status').read_text().split('Uid:')[1].split()[0]), SERVICE)
