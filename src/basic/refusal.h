@@ -60,7 +60,7 @@ Refusal *refusal_free(Refusal *r);
 DEFINE_CLEANUP(Refusal *, refusal_free)
 #define _cleanup_refusal_ _cleanup_(refusal_freep)
 
-Refusal *refusal_copy(const Refusal *r);
+Refusal *refusal_copy(const Refusal *r);        /* NULL for NULL, and when memory is short */
 
 /* Fills *reterr (which may be NULL) and returns -EBADRQC, or -ENOMEM. Use: return refuse(reterr, REFUSAL_BUSY, "…"); */
 int refuse(Refusal **reterr, RefusalCode code, const char *format, ...) _printf_(3, 4);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+/* Strings and vectors of strings. What is returned as a new one is the caller's to free. */
+
 #include "basic/macro.h"
 
 static inline bool streq(const char *a, const char *b) {
@@ -30,8 +32,8 @@ static inline const char *startswith(const char *s, const char *prefix) {
         return strncmp(s, prefix, n) == 0 ? s + n : NULL;
 }
 
-const char *endswith(const char *s, const char *suffix);
-bool str_in_set(const char *s, const char *const *set);
+const char *endswith(const char *s, const char *suffix);        /* where the suffix begins, or NULL */
+bool str_in_set(const char *s, const char *const *set);         /* NULL is in none; the set ends with NULL */
 
 /* Replaces *p by a copy of s (NULL frees). 0 or -ENOMEM; on failure *p is as it was. */
 int free_and_strdup(char **p, const char *s);

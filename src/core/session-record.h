@@ -16,4 +16,5 @@ int session_to_label(const Session *s, char **ret);
  * that `image` and `generation` name. */
 int session_from_label(Manager *m, const char *id, const char *label, const char *image, uint64_t generation, Session **ret);
 
+/* Strings and all; snapshot_record_done() frees it. 0 or -ENOMEM. */
 int snapshot_record_copy(const SnapshotRecord *from, SnapshotRecord *ret);

@@ -35,7 +35,7 @@ typedef struct SessionSpec {
 } SessionSpec;
 
 void session_spec_done(SessionSpec *s);
-int session_spec_to_json(const SessionSpec *s, char **ret);
+int session_spec_to_json(const SessionSpec *s, char **ret);              /* a new string */
 int session_spec_from_json(const char *json, SessionSpec *ret);         /* -EBADMSG */
 
 typedef struct Snapshot {

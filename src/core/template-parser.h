@@ -9,7 +9,7 @@
 #define TEMPLATE_FILES_MAX 1000
 #define TEMPLATE_ENTRIES_MAX 256                /* of env, labels, features, routes, command */
 
-TemplateTable *template_table_new(void);
+TemplateTable *template_table_new(void);        /* NULL when memory is short */
 /* Takes *t, whose template wins over one of the same name. -E2BIG: the table is full; *t stays. */
 int template_table_add(TemplateTable *table, Template *t);
 void template_done(Template *t);

@@ -20,4 +20,5 @@ void digest_context_reset(DigestContext *c);
 void digest_context_update(DigestContext *c, const void *data, size_t size);
 void digest_context_finish(DigestContext *c, char ret[static DIGEST_SIZE]);     /* then reset() before reuse */
 
+/* 0 or -ENOMEM. */
 int digest_of(const void *data, size_t size, char ret[static DIGEST_SIZE]);

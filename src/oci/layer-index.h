@@ -77,4 +77,4 @@ int layer_index_commit(LayerIndexWriter *w, const LayerIndexInfo *info);
 /* Finishes the file without giving it a name and reads it back from the start (for the second of two passes). */
 int layer_index_reopen(LayerIndexWriter *w, const LayerIndexInfo *info, LayerIndexReader **ret);
 
-int64_t layer_index_ctime(const struct stat *st);
+int64_t layer_index_ctime(const struct stat *st);       /* nanoseconds since the epoch */

@@ -97,5 +97,5 @@ typedef struct LayerLine {
 } LayerLine;
 
 void layer_line_done(LayerLine *l);
-int layer_line_to_json(const LayerLine *l, char **ret);
+int layer_line_to_json(const LayerLine *l, char **ret);         /* a new string, with the newline */
 int layer_line_from_json(const char *line, LayerLine *ret);     /* -EINVAL, -EBADMSG */

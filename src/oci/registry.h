@@ -22,6 +22,7 @@ Registry *registry_close(Registry *g);
 DEFINE_CLEANUP(Registry *, registry_close)
 #define _cleanup_registry_ _cleanup_(registry_closep)
 
+/* As they were opened; the object's. */
 const char *registry_host(const Registry *g);
 const char *registry_repository(const Registry *g);
 

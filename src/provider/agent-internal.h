@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+/* What the files of the agent share, each with its part. */
+
 #include <jansson.h>
 #include <utlist.h>
 
@@ -72,6 +74,7 @@ struct AgentCall {
         AgentCall *prev, *next;
 };
 
+/* Puts the call among the agent's, which frees what is left of them at its own end; to be unlinked by `free_func`. */
 void agent_call_init(AgentCall *c, Agent *a, void (*free_func)(AgentCall *call));
 void agent_call_unlink(AgentCall *c);
 
@@ -225,6 +228,8 @@ int engine_unpause_sync(const char *engine_socket, const char *container, const 
 
 /* ---- agent-layer.c: swarm-layer for what is short, and how its end is told */
 
+/* Starts it, with the registry's credential in its request. It is ended when no line came for `silence_usec`; `privileged`: with
+ * the capabilities to read any file. */
 int agent_spawn_layer(Agent *a, const LayerRequest *request, usec_t silence_usec, bool privileged,
                       worker_line_cb on_line, worker_exit_cb on_exit, void *userdata, Worker **ret);
 /* For a child that ended without a result. Always negative. */
@@ -240,6 +245,7 @@ typedef struct AgentIndex {
         char *image;                    /* the generation that it describes */
 } AgentIndex;
 void agent_index_done(AgentIndex *i);
+/* 0, whether or not there is one that can be used; -ENOMEM. */
 int agent_index_find(Agent *a, const char *container, AgentIndex *ret);
 /* The new one takes the place of the old one. */
 int agent_index_commit(Agent *a, const char *container, const char *image);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
+/* What the files of the provider in memory share. */
+
 #include <jansson.h>
 #include <systemd/sd-event.h>
 #include <uthash.h>

@@ -16,6 +16,7 @@ static inline void sqlite_stmt_finalizep(sqlite3_stmt **p) {
  * debug level: it may quote SQL but never values. */
 int sqlite_to_errno(sqlite3 *db, int rc);
 
+/* 0, or what sqlite_to_errno() makes of the failure. */
 int sqlite_exec(sqlite3 *db, const char *sql);
 int sqlite_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret);
 /* First column of the first row. -ENODATA without a row. */

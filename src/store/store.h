@@ -85,12 +85,14 @@ int store_open(const char *path, Store **ret);
 Store *store_close(Store *s);
 DEFINE_CLEANUP(Store *, store_close)
 
-int store_begin(Store *s);
+int store_begin(Store *s);              /* -EALREADY: one is open */
 /* Durable when it returns 0; on failure the transaction is rolled back. -ENOTRECOVERABLE: the disk did not confirm what
  * was written. It may be in force for who opens the file next, until something else is written. */
 int store_commit(Store *s);
 void store_rollback(Store *s);
 
+/* Adds or replaces the row. Within store_begin() and store_commit(), where one that fails spoils the whole; else each is a
+ * transaction. -EINVAL: the schema refuses it. */
 int store_put_session(Store *s, const SessionRecord *r);
 int store_put_snapshot(Store *s, const SnapshotRecord *r);
 int store_delete_snapshot(Store *s, const char *session, uint64_t generation);
