@@ -23,32 +23,17 @@ class World(FakeWorld):
         self.checker = FakeChecker(self.state_dir, self.fake_state, self.bus)
         self.serial = 0
 
-    def id_of(self, name):
-        return self.bus.session(name)["Id"]
-
     def write(self, name):
         self.serial += 1
         session = self.id_of(name)
         self.command(op="write", session=session, value=self.serial)
         self.expect.files[session] = self.serial
 
-    def forget_files(self, name):
-        self.expect.files.pop(self.id_of(name), None)
-
-    def names_of_files(self):
-        rows = {s["Id"]: s["Name"] for s in self.bus.sessions("Id", "Name")}
-        return {rows.get(i) for i in self.expect.files}
-
     def end_process(self, name):
         self.command(op="exit", session=self.id_of(name), code=3)
 
     def check(self, _name=None):
         check(self.checker, self.expect)
-
-    def destroy_all(self):
-        for s in self.bus.sessions("Name"):
-            self.expect.files.pop(self.id_of(s["Name"]), None)
-            self.bus.do("Destroy", s["Name"])
 
 
 def fresh(world):

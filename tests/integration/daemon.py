@@ -11,6 +11,7 @@ import tempfile
 
 from bus import Bus, BusError
 from waiting import wait_for
+from world import World
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -113,7 +114,7 @@ class Daemon:
             return ""
 
 
-class FakeWorld:
+class FakeWorld(World):
     """A private bus, a folder and the orchestrator with the provider in memory."""
 
     IMAGE = "base"

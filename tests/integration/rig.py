@@ -12,6 +12,7 @@ from daemon import Daemon, find_program
 from engine import Engine
 from registry import Registry
 from waiting import wait_for
+from world import World
 
 RIG = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "rig", "rig")
 
@@ -61,7 +62,7 @@ Memory=64M
 {more}"""
 
 
-class RigWorld:
+class RigWorld(World):
     """A lean rig, the orchestrator as a child of the test in its network, and what the test has written into sessions."""
 
     def __init__(self, build, *options, state_dir=None):
@@ -98,9 +99,6 @@ class RigWorld:
 
     # ---- a session from outside
 
-    def id_of(self, name):
-        return self.bus.session(name)["Id"]
-
     def container(self, name):
         """Its running container, inspected."""
         return wait_for(lambda: self.engine.container_of(self.id_of(name)), f"a container of {name}", 15)
@@ -120,13 +118,6 @@ class RigWorld:
     def read(self, name, path="/home/user/written"):
         return proc_read(self.container(name), path)
 
-    def forget_files(self, name):
-        self.expect.files.pop(self.id_of(name), None)
-
-    def names_of_files(self):
-        rows = {s["Id"]: s["Name"] for s in self.bus.sessions("Id", "Name")}
-        return {rows.get(i) for i in self.expect.files}
-
     def end_process(self, name):
         os.kill(self.container(name)["State"]["Pid"], signal.SIGTERM)
 
@@ -137,11 +128,6 @@ class RigWorld:
 
     def check(self, _name=None, seconds=40):
         check(self.checker, self.expect, seconds)
-
-    def destroy_all(self):
-        for s in self.bus.sessions("Name"):
-            self.forget_files(s["Name"])
-            self.bus.do("Destroy", s["Name"])
 
     def tail(self):
         return self.daemon.tail(60)
