@@ -152,12 +152,13 @@ static void save_exited(Session *s) {
                 s->wanted = false;
                 session_mark_dirty(s);
         }
-        if (s->failures == 0) {
+        if (s->failures == 0 && !s->jobs) {
                 timer_disarm(s->retry);
                 start_job(s, JOB_SAVE_EXITED);
                 return;
         }
-        if (s->jobs || (s->retry && timer_is_armed(s->retry)))
+        /* What waits may turn out to be impossible by now, and would leave nobody to try again. */
+        if (s->retry && timer_is_armed(s->retry))
                 return;
         for (unsigned i = 1; i < s->failures && delay < SAVE_RETRY_MAX_USEC; i++)
                 delay *= 2;

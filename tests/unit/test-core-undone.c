@@ -92,6 +92,26 @@ static void test_stop_fails_after_the_end(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* What waited behind a save that failed is not possible any more, and the save is tried again all the same. */
+static void test_save_fails_before_others(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "others");
+        Job *stop, *snapshot;
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry is full."), 0);
+        stop = request(s, JOB_STOP, NULL);
+        snapshot = request(s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, job_state_is_ended(stop->state) && job_state_is_ended(snapshot->state));
+        assert_int_equal(snapshot->state, JOB_FAILED);
+        assert_int_equal(snapshot->error->code, REFUSAL_WRONG_STATE);
+        assert_int_equal(s->state, SESSION_EXITED);
+        assert_true(s->retry && timer_is_armed(s->retry));
+        assert_int_equal(timer_arm(s->retry, 0), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* The generation is proven, and then there is nothing any more to lay to rest. */
 static void test_rest_of_nothing(void **state) {
         Fixture *f = *state;
@@ -613,6 +633,7 @@ int main(void) {
                 T(test_restore_cut_off),
                 T(test_capture_fails),
                 T(test_stop_fails_after_the_end),
+                T(test_save_fails_before_others),
                 T(test_rest_of_nothing),
                 T(test_cancel),
                 T(test_create_fails),
