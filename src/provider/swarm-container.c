@@ -117,6 +117,9 @@ static void on_looked(const EngineAnswer *a, void *userdata) {
         c->engine = NULL;
         if (ss && a->outcome == ENGINE_OK && STR_IN_SET(json_string_at(a->json, "State", "Status"), "exited", "dead"))
                 swarm_session_set_ended(ss, c->container, (int) json_integer_at(a->json, "State", "ExitCode"));
+        /* Removed while nobody watched: the list that would have shown it came before its task ended. */
+        else if (ss && a->outcome == ENGINE_REFUSED && a->status == 404 && streq_ptr(ss->container, c->container))
+                swarm_session_set_container(ss, false, NULL, true);
         /* Who hears of it may cancel this call. */
         swarm_call_later(c, 0, step_done);
         if (ss)

@@ -95,9 +95,32 @@ def engine_stops_and_may_make_a_swarm(w):
         w.daemon.start()
 
 
+def engine_stops_without_the_service(w):
+    """Swarm removes the containers of the node then, and its tasks say only later that they have ended. What is lost is told."""
+    w.session()
+    w.bus.do("Snapshot", w.name)
+    w.bus.create_running("deaf", w.image, command=("as", ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]))
+    w.daemon.stop()
+    w.rig.verb("engine", "stop")
+    mend_network(w)
+    w.rig.verb("engine", "start")
+    w.daemon.start()
+    crash_cases.settle(w, 60)
+    w.check()
+    for name in (w.name, "deaf"):
+        s = w.bus.session(name)
+        assert s["State"] == "running" or s["StateDetail"], s
+    w.bus.do("Destroy", "deaf")
+    if w.bus.state(w.name) != "running":
+        w.bus.do("Start", w.name)
+    w.runs()
+    w.works()
+
+
 CASES = (
     ("engine: restarts under a running session", engine_restarts_under_a_running_session),
     ("engine: stops, and a Swarm may be made", engine_stops_and_may_make_a_swarm),
+    ("engine: stops while the service is away", engine_stops_without_the_service),
     ("engine: stopped during a hibernation", lambda w: engine_fails(w, "stop", "Hibernate")),
     ("engine: crashes during a hibernation", lambda w: engine_fails(w, "crash", "Hibernate")),
     ("engine: crashes during a snapshot", lambda w: engine_fails(w, "crash", "Snapshot")),
