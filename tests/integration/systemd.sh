@@ -159,6 +159,30 @@ ok "a stop of Docker hibernates the running sessions, however slowly they end, a
         test "$(swarmctl list --no-legend --state=hibernated | wc -l)" = 1
         swarmctl restore one'
 
+# The registry comes back just before: by itself the service tries again only seconds later. What takes its time to end has Swarm
+# remove the containers of the node.
+ok "a stop of Docker waits for the files of what has ended" '
+        systemctl enable --now swarm-orchestrator-sessions
+        docker service create -d --name bystander --restart-condition none 10.99.0.1:5000/base:latest \
+                /bin/sh -c "trap \"sleep 3; exit 0\" TERM; while :; do sleep 0.1; done"
+        until-true 30 "test -n \"\$(docker ps -q --filter name=bystander)\""
+        swarmctl create over --image=10.99.0.1:5000/base:latest
+        docker exec $(docker ps -q --filter name=over) sh -c "echo precious >/home/file"
+        registry="OUTPUT -p tcp --dport 5000 -j REJECT --reject-with tcp-reset"
+        iptables -I $registry
+        if swarmctl stop over; then exit 1; fi
+        swarmctl list --no-legend | grep "^over .* exited "
+        iptables -D $registry
+        systemctl stop docker.socket docker
+        systemctl start docker
+        until-true 90 "test \"\$(swarmctl list --no-legend --state=running | wc -l)\" = 1"
+        swarmctl start over
+        test "$(docker exec $(docker ps -q --filter name=over) cat /home/file)" = precious
+        docker service rm bystander
+        swarmctl destroy --yes over
+        systemctl disable --now swarm-orchestrator-sessions
+        swarmctl restore one'
+
 ok "what it was made for still works" '
         swarmctl hibernate one
         swarmctl restore one
