@@ -82,6 +82,7 @@ static const struct {
         { "context canceled", ENGINE_UNKNOWN },
         { "transport is closing", ENGINE_UNKNOWN },
         { "connection error", ENGINE_UNKNOWN },
+        { ": unavailable", ENGINE_UNKNOWN },            /* containerd went away; it may have passed it on before */
 };
 
 static EngineOutcome classify_status(long status, const char *message) {
