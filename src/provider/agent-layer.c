@@ -301,6 +301,17 @@ static int job_new(Agent *a, LayerVerb verb, const char *image, LayerJob **ret) 
 
 /* ---- calls */
 
+/* A place is free, and nobody who runs will end in it: the first of those that wait looks, in a turn of its own. */
+static void wake_next(Agent *a) {
+        LayerJob *j;
+
+        DL_FOREACH(a->jobs, j)
+                if (!j->worker) {
+                        deferred_arm(j->calls->answer);
+                        return;
+                }
+}
+
 static void layer_call_free(AgentCall *call) {
         LayerCall *c = CONTAINER_OF(call, LayerCall, base);
         LayerJob *j = c->job;
@@ -309,8 +320,10 @@ static void layer_call_free(AgentCall *call) {
         if (j) {
                 DL_DELETE(j->calls, c);
                 /* Nobody wants to know any more. */
-                if (j->agent && !j->calls)
+                if (j->agent && !j->calls) {
                         job_free(j);
+                        wake_next(call->agent);
+                }
         }
         deferred_free(c->answer);
         layer_result_done(&c->known);

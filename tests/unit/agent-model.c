@@ -251,6 +251,7 @@ static const char script[] =
         "nonsense) echo nonsense; echo '{\"type\":\"odd\"}'; result ;;\n"
         "esac\n"
         "case $(field image) in\n"
+        "*hang*) exec sleep 60 ;;\n"
         "*missing*) echo '{\"type\":\"error\",\"code\":\"NoSuchImage\",\"message\":\"No such image.\"}'; exit 1 ;;\n"
         "esac\n"
         "result\n";

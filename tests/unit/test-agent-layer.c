@@ -40,6 +40,26 @@ static void test_resolve(void **state) {
         assert_int_equal(f->a->n_jobs, 0);
 }
 
+/* What waits gets the place of those that are given up. */
+static void test_canceled(void **state) {
+        Fixture *f = *state;
+        ProviderCall *calls[LAYER_JOBS_MAX];
+
+        f->n_done = 0;
+        for (unsigned i = 0; i < ELEMENTSOF(calls); i++) {
+                char reference[32];
+                snprintf(reference, sizeof(reference), "hang:%u", i);
+                assert_int_equal(agent_resolve_image(f->a, reference, on_image, f, calls + i), 0);
+        }
+        UNTIL(f, f->a->n_jobs_running == LAYER_JOBS_MAX);
+        assert_int_equal(agent_resolve_image(f->a, "debian:12", on_image, f, NULL), 0);
+        run_for(f, 20 * USEC_PER_MSEC);
+        for (unsigned i = 0; i < ELEMENTSOF(calls); i++)
+                provider_call_cancel(calls[i]);
+        run_until(f, 1);
+        assert_string_equal(f->image, SAVED);
+}
+
 static void test_no_layer_program(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -54,6 +74,7 @@ static void test_no_layer_program(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_resolve, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_canceled, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_layer_program, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
