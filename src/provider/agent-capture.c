@@ -83,17 +83,16 @@ static void capture_free(AgentCall *call) {
         free(c->tag);
         free(c->witness);
         free(c);
+        agent_captures_next(a);
 }
 
 /* The caller's callback is the last thing: it may free the agent. */
 static void capture_call_back(AgentCapture *c, int r, const Refusal *refusal, const ProviderCaptureResult *result) {
-        Agent *a = c->base.agent;
         provider_capture_cb cb = c->cb;
         void *userdata = c->userdata;
 
         c->frozen = false;
         capture_free(&c->base);
-        agent_captures_next(a);
         if (cb)
                 cb(userdata, r, refusal, result);
 }

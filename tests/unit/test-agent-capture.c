@@ -358,6 +358,20 @@ static void test_queue(void **state) {
         }
         run_until(f, 1000);
         assert_int_equal(f->n_waiting, 998);
+
+        /* Those that are given up make room. */
+        ProviderCall *calls[CAPTURES_MAX];
+        f->n_done = f->n_waiting = 0;
+        for (unsigned i = 0; i < CAPTURES_MAX; i++) {
+                char name[16];
+                (void) snprintf(name, sizeof(name), "given-up%u", i);
+                assert_int_equal(begin_capture(f, name, CAPTURE_HOLD, "slow", calls + i), 0);
+        }
+        assert_int_equal(begin_capture(f, "other", CAPTURE_HOLD, "slow", NULL), 0);
+        for (unsigned i = 0; i < CAPTURES_MAX; i++)
+                provider_call_cancel(calls[i]);
+        run_until(f, 1);
+        assert_int_equal(f->n_waiting, 0);
 }
 
 int main(void) {
