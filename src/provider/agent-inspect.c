@@ -3,6 +3,7 @@
 /* What the Engine says of a container: GET /containers/{id}/json (Engine API reference, ContainerInspect). */
 
 #include "basic/log.h"
+#include "oci/reference.h"
 #include "provider/agent-internal.h"
 
 #define MOUNTINFO_MAX (4 * MIB)
@@ -158,20 +159,15 @@ static int find_mounts(const json_t *json, Strv *ret) {
         return 0;
 }
 
-/* "host/repo:tag@sha256:…" without the tag; NULL in *ret for what is not pinned, or has no host. */
+/* "host/repo:tag@sha256:…" without the tag; NULL in *ret for what is not pinned. */
 static int pinned_image(const char *image, char **ret) {
-        const char *at = image ? strstr(image, "@sha256:") : NULL, *slash = image ? strchr(image, '/') : NULL, *tag;
-        size_t n;
+        _cleanup_image_reference_ ImageReference reference = {};
 
-        if (!at || !slash || slash > at || strcspn(image, ".:") > (size_t) (slash - image))
-                return free_and_strdup(ret, NULL);
-        for (const char *p = slash; p && p < at; p = strchr(p + 1, '/'))
-                slash = p;
-        tag = memchr(slash, ':', (size_t) (at - slash));
-        n = (size_t) ((tag ?: at) - image);
+        if (image_reference_parse(strempty(image), &reference, NULL) == -ENOMEM)
+                return -ENOMEM;
         free(*ret);
-        *ret = strformat("%.*s%s", (int) n, image, at);
-        return *ret ? 0 : -ENOMEM;
+        *ret = reference.digest ? image_reference_format(&reference) : NULL;
+        return reference.digest && !*ret ? -ENOMEM : 0;
 }
 
 static int facts_parse_state(const json_t *json, ContainerFacts *f) {

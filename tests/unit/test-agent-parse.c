@@ -60,12 +60,14 @@ static void test_parse_facts(void **state) {
         assert_string_equal(facts.mounts[1], "/host (bind)");
         assert_string_equal(facts.mounts[3], "/scratch (tmpfs)");
         container_facts_done(&facts);
+#define DIGEST "@sha256:0000000000000000000000000000000000000000000000000000000000000000"
         static const char *const images[][2] = {
-                { "host:5000/a/b:tag@sha256:00", "host:5000/a/b@sha256:00" },
-                { "host.test/b@sha256:00", "host.test/b@sha256:00" },
+                { "host:5000/a/b:tag" DIGEST, "host:5000/a/b" DIGEST },
+                { "host.test/b" DIGEST, "host.test/b" DIGEST },
+                { "localhost/b" DIGEST, "localhost/b" DIGEST },
+                { "b" DIGEST, "docker.io/library/b" DIGEST },
                 { "host.test/b:1", NULL },
-                { "library/b@sha256:00", NULL },
-                { "b@sha256:00", NULL },
+                { "host.test/b@sha256:00", NULL },
         };
         for (size_t i = 0; i < ELEMENTSOF(images); i++) {
                 assert_int_equal(json_object_set_new(json_at(json, "Config"), "Image", json_string(images[i][0])), 0);
