@@ -131,7 +131,32 @@ const char *session_exit_remark(const Session *s) {
         return s->exited_unhealthy ? " after its health check had failed, for which its provider ends it" : "";
 }
 
+/* What the service names is what its container was made from, whatever number stands beside it. */
+static uint64_t observed_begin(const Session *s) {
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT && streq_ptr(i->record.image, s->observed_image))
+                        return i->record.generation;
+        return 0;
+}
+
+/* Somebody else had it run, and had changed its service before, as a rollback does: no other files take the place of the newest in
+ * silence. */
+static char *notice_other_begin(Session *s) {
+        uint64_t from = observed_begin(s), rested = s->generation;
+
+        if (!session_state_is_rest(s->state) || from == rested)
+                return NULL;
+        char *detail = strformat("It was started from outside, with the files of generation %" PRIu64 " and not with those of %" PRIu64
+                                 ", which is kept. To go on from that: swarmctl stop %s --discard, then swarmctl restore %s --generation=%" PRIu64 ".",
+                                 from, rested, s->name, s->name, rested);
+        session_set_generation(s, from);
+        log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
+        return detail;
+}
+
 static void set_exited(Session *s) {
+        _cleanup_free_ char *other = notice_other_begin(s);
+
         /* The remark is about this end, not about the one before. */
         s->stop_reason = STOP_REASON_EXITED;
         _cleanup_free_ char *detail = strformat("The main process ended with exit code %i%s; its files are being saved.", s->exit_code, session_exit_remark(s));
@@ -141,7 +166,7 @@ static void set_exited(Session *s) {
         s->exited_while_away = s->exited_while_away || s->state == SESSION_LOST;
         s->failures = 0;
         log_event(LOG_NOTICE, MESSAGE_SESSION_EXITED, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
-        session_set_state(s, SESSION_EXITED, detail);
+        session_set_state(s, SESSION_EXITED, other ?: detail);
 }
 
 /* At once the first time; after a failure with growing pauses, for as long as it takes. */
@@ -188,29 +213,6 @@ static void set_lost(Session *s) {
         s->stop_reason = STOP_REASON_NODE_LOST;
         log_event(LOG_WARNING, MESSAGE_SESSION_LOST, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
         session_set_state(s, SESSION_LOST, detail);
-}
-
-/* What the service names is what its container was made from, whatever number stands beside it. */
-static uint64_t observed_begin(const Session *s) {
-        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase == SNAPSHOT_KEPT && streq_ptr(i->record.image, s->observed_image))
-                        return i->record.generation;
-        return 0;
-}
-
-/* Somebody else had it run, and had changed its service before, as a rollback does: no other files take the place of the newest in
- * silence. */
-static char *notice_other_begin(Session *s) {
-        uint64_t from = observed_begin(s), rested = s->generation;
-
-        if (!session_state_is_rest(s->state) || from == rested)
-                return NULL;
-        char *detail = strformat("It was started from outside, with the files of generation %" PRIu64 " and not with those of %" PRIu64
-                                 ", which is kept. To go on from that: swarmctl stop %s --discard, then swarmctl restore %s --generation=%" PRIu64 ".",
-                                 from, rested, s->name, s->name, rested);
-        session_set_generation(s, from);
-        log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
-        return detail;
 }
 
 static void set_running(Session *s) {

@@ -275,6 +275,26 @@ static void test_removed_with_a_queue(void **state) {
         assert_ptr_equal(s->jobs->next, j);
 }
 
+/* The start is canceled, and that does not reach the provider: what comes up and ends all the same has files that nobody has. */
+static void test_exited_at_rest(void **state) {
+        Fixture *f = *state;
+        Session *s = create_exiting(f, "limbo");
+
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        fake_set_latency(f->p, FAKE_START, 200 * USEC_PER_MSEC);
+        assert_int_equal(fake_break_next(f->p, FAKE_DISCARD, 1, EIO), 0);
+        Job *j = request(s, JOB_START, NULL);
+        WAIT_FOR(f, s->task_wanted && s->task == TASK_PENDING);
+        assert_int_equal(job_cancel(j, 0, NULL), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(s->state, SESSION_HIBERNATED);
+        WAIT_FOR(f, s->generation == 2 && !s->operation);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->stop_reason, STOP_REASON_EXITED);
+        assert_false(s->task_wanted);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -290,6 +310,7 @@ int main(void) {
                 T(test_exited_with_a_queue),
                 T(test_restore_of_what_is_back),
                 T(test_removed_with_a_queue),
+                T(test_exited_at_rest),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);

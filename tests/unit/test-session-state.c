@@ -18,9 +18,9 @@ static const char *const expected[_SESSION_STATE_MAX] = {
         [SESSION_STARTING] = "running exited failed lost destroying",
         [SESSION_RUNNING] = "stopping hibernating exited failed lost stopped destroying",
         [SESSION_STOPPING] = "stopped running exited failed lost resuming destroying",
-        [SESSION_STOPPED] = "resuming running destroying",
+        [SESSION_STOPPED] = "resuming running exited destroying",
         [SESSION_HIBERNATING] = "hibernated running exited failed lost stopped destroying",
-        [SESSION_HIBERNATED] = "resuming running destroying",
+        [SESSION_HIBERNATED] = "resuming running exited destroying",
         [SESSION_RESUMING] = "running hibernated stopped exited failed lost destroying",
         [SESSION_EXITED] = "stopping hibernating running failed lost stopped destroying",
         [SESSION_FAILED] = "placing resuming running exited lost destroying",
@@ -154,7 +154,8 @@ static void test_reconcile_cases(void **state) {
                 { { SESSION_STOPPED, false, true, false, TASK_NONE }, RECONCILE_NONE },
                 { { SESSION_STOPPED, false, true, true, TASK_GONE }, RECONCILE_LAY_DOWN },
                 { { SESSION_FAILED, false, true, true, TASK_FAILED }, RECONCILE_LAY_DOWN },
-                { { SESSION_STOPPED, false, true, true, TASK_EXITED }, RECONCILE_NONE },
+                { { SESSION_STOPPED, false, true, true, TASK_EXITED }, RECONCILE_SET_EXITED },
+                { { SESSION_STOPPED, false, true, false, TASK_EXITED }, RECONCILE_NONE },
                 { { SESSION_DESTROYING, false, false, false, TASK_NONE }, RECONCILE_DESTROY },
         };
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
