@@ -260,6 +260,9 @@ void swarm_poll_stop(Swarm *s);
 void swarm_inspect(Swarm *s, const char *service);      /* looks at that service when it can */
 /* GET /tasks of these service names, at most SWARM_POLL_BATCH; a new string. */
 #define SWARM_POLL_BATCH 40
+/* Of what the Engine answers to that. Each task repeats its spec, and what a session may hold (WORDS_BYTES_MAX) takes six times
+ * the room as JSON where it is control characters. */
+#define SWARM_TASKS_SIZE_MAX (64 * MIB)
 #define SWARM_ENDED_HOT_USEC (2 * USEC_PER_SEC)         /* what just ended is asked for often for so long */
 char *swarm_tasks_path(const char *const *names, size_t n);
 

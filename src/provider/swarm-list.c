@@ -183,7 +183,7 @@ static int list_request(Swarm *s, const char *path, engine_cb cb) {
         int r = engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = path,
-                .response_max = 64 * MIB,
+                .response_max = SWARM_TASKS_SIZE_MAX,
                 .on_done = cb,
                 .userdata = s,
         }, &s->listing);

@@ -202,6 +202,7 @@ static void poll_batch(Swarm *s) {
         r = engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = path,
+                .response_max = SWARM_TASKS_SIZE_MAX,
                 .on_done = on_batch,
                 .userdata = s,
         }, &s->polling);
