@@ -142,7 +142,7 @@ class Bus(SwarmctlTest):
             self.rig.daemon.wait(20)                    # it needs its bus
             os.unlink(self.rig.path)
             self.rig.broker = subprocess.Popen(['dbus-daemon', '--nofork', '--nopidfile', '--nosyslog', f'--config-file={self.rig.dir}/bus.conf'])
-            wait(lambda: os.path.exists(self.rig.path), 'the bus')
+            self.rig.wait_bus()
             self.rig.start()
             _, err = process.communicate(timeout=30)
         self.assertEqual(process.returncode, FAILED, err)
