@@ -11,8 +11,8 @@
 /* A main process that ends just before its Engine is gone was ended by it: Docker stops its containers first. */
 #define ENGINE_STOP_USEC (20 * USEC_PER_SEC)
 /* Saving an exited session is tried again after min, 2 min, 4 min … max. */
-#define SAVE_RETRY_MIN_USEC (10 * USEC_PER_SEC)
-#define SAVE_RETRY_MAX_USEC (600 * USEC_PER_SEC)
+#define RETRY_MIN_USEC (10 * USEC_PER_SEC)
+#define RETRY_MAX_USEC (600 * USEC_PER_SEC)
 #define THAW_RETRY_USEC (2 * USEC_PER_SEC)
 
 static void start_job(Session *s, JobType type) {
@@ -20,7 +20,7 @@ static void start_job(Session *s, JobType type) {
 
         if (s->jobs || s->operation)
                 return;
-        int r = job_new(s->manager, s, type, NULL, 0, &j);
+        int r = job_new(s->manager, s, type, &(JobOptions) { .automatic = true }, 0, &j);
         if (r < 0)
                 log_error_errno(r, "Session %s: %s could not be begun: %m", s->name, job_type_to_string(type));
         else
@@ -75,6 +75,8 @@ static void on_retry(void *userdata) {
 
         if (s->state == SESSION_EXITED)
                 start_job(s, JOB_SAVE_EXITED);
+        else if (session_state_is_rest(s->state) && s->wanted)
+                start_job(s, JOB_START);
         else
                 session_reconcile(s);
 }
@@ -85,6 +87,23 @@ static void retry_later(Session *s, usec_t delay_usec) {
                 return;
         }
         (void) timer_arm(s->retry, delay_usec);
+}
+
+/* At once the first time, then with pauses that grow. */
+static void start_job_by_failures(Session *s, JobType type) {
+        usec_t delay = RETRY_MIN_USEC;
+
+        if (s->failures == 0 && !s->jobs) {
+                timer_disarm(s->retry);
+                start_job(s, type);
+                return;
+        }
+        /* What waits may turn out to be impossible by now, and would leave nobody to try again. */
+        if (s->retry && timer_is_armed(s->retry))
+                return;
+        for (unsigned i = 1; i < s->failures && delay < RETRY_MAX_USEC; i++)
+                delay *= 2;
+        retry_later(s, MIN(delay, RETRY_MAX_USEC));
 }
 
 static void on_thawed(void *userdata, int r, const Refusal *refusal) {
@@ -169,25 +188,13 @@ static void set_exited(Session *s) {
         session_set_state(s, SESSION_EXITED, other ?: detail);
 }
 
-/* At once the first time; after a failure with growing pauses, for as long as it takes. */
+/* For as long as it takes. */
 static void save_exited(Session *s) {
-        usec_t delay = SAVE_RETRY_MIN_USEC;
-
         if (s->wanted && !session_was_ended_by_engine(s)) {
                 s->wanted = false;
                 session_mark_dirty(s);
         }
-        if (s->failures == 0 && !s->jobs) {
-                timer_disarm(s->retry);
-                start_job(s, JOB_SAVE_EXITED);
-                return;
-        }
-        /* What waits may turn out to be impossible by now, and would leave nobody to try again. */
-        if (s->retry && timer_is_armed(s->retry))
-                return;
-        for (unsigned i = 1; i < s->failures && delay < SAVE_RETRY_MAX_USEC; i++)
-                delay *= 2;
-        retry_later(s, MIN(delay, SAVE_RETRY_MAX_USEC));
+        start_job_by_failures(s, JOB_SAVE_EXITED);
 }
 
 static void set_removed(Session *s) {
@@ -275,7 +282,7 @@ static void act(Session *s, ReconcileAction action) {
                 break;
         case RECONCILE_RESUME:
                 if (session_state_is_rest(s->state))
-                        start_job(s, JOB_START);
+                        start_job_by_failures(s, JOB_START);
                 else
                         resume(s);
                 break;

@@ -10,6 +10,8 @@
 
 /* A list that was begun before the service was made does not name it. */
 #define TAKEN_AWAY_USEC (3 * USEC_PER_SEC)
+/* Of one session without a success, some five minutes after the first. */
+#define AUTOMATIC_STARTS_MAX 5U
 
 static bool is_create(const Operation *o) {
         return o->job->type == JOB_CREATE;
@@ -43,9 +45,16 @@ static void undo_create(Operation *o, const operation_step *steps) {
         operation_undo_by(o, steps);
 }
 
+/* Of what was running, only the orchestrator knows that it shall run again. */
+static bool is_to_be_tried_again(const Operation *o, SessionState back) {
+        return o->job->options.automatic && session_state_is_rest(back) && o->session->failures < AUTOMATIC_STARTS_MAX &&
+                (!o->error || o->error->code != REFUSAL_CANCELED);
+}
+
 /* Where a session ends whose start was undone. */
 static void settle(Operation *o) {
         Session *s = o->session;
+        bool again;
 
         if (is_canceled_create(o)) {
                 /* A new one has asked the provider for nothing, nor has an attempt that a crash cut off. */
@@ -55,12 +64,15 @@ static void settle(Operation *o) {
         SessionState back = is_create(o) || o->from_state == SESSION_FAILED ? SESSION_FAILED :
                             session_state_is_rest(o->from_state) ? o->from_state : SESSION_STOPPED;
 
-        s->wanted = false;
+        again = is_to_be_tried_again(o, back);
+        s->wanted = again;
+        s->failures = again ? s->failures + 1 : 0;
         if (back == SESSION_FAILED)
                 s->stop_reason = STOP_REASON_ERROR;
         if (is_create(o))
                 name_remedy(o);
-        session_set_state(s, back, o->error ? o->error->message : NULL);
+        _cleanup_free_ char *detail = again && o->error ? strformat("%s It is tried again by itself.", o->error->message) : NULL;
+        session_set_state(s, back, detail ?: o->error ? o->error->message : NULL);
         operation_undone(o);
 }
 
@@ -368,6 +380,7 @@ static void step_save_running(Operation *o) {
 
         o->cancelable = false;
         take_generation(o);
+        s->failures = 0;
         s->started_usec = s->last_activity_usec = core_now();
         s->stop_reason = STOP_REASON_NONE;
         session_set_state(s, SESSION_RUNNING, NULL);

@@ -29,7 +29,7 @@ typedef struct SessionRecord {
         char *spec;                     /* JSON: command, env, labels, limits, health check … */
         uint64_t generation;            /* newest proven one; 0 = none */
         uint64_t next_generation;       /* numbers below are burned */
-        unsigned failures;              /* automatic starts that failed in a row */
+        unsigned failures;              /* saves of what has exited, or automatic starts, that failed in a row */
         usec_t created_usec, started_usec, stopped_usec, last_activity_usec;    /* 0 = never */
         usec_t ended_usec;              /* > 0: archived */
         char *end_reason;               /* "destroyed", "canceled"; NULL while it is to live */

@@ -295,6 +295,39 @@ static void test_exited_at_rest(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Nobody asks for a start that the orchestrator itself has begun, so it tries that again. One that somebody asked for it leaves
+ * to them. */
+static void test_start_again_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "again");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation && !s->dirty);
+        assert_int_equal(s->failures, 1);
+        assert_non_null(strstr(s->state_detail, "The Engine did not answer. It is tried again"));
+        /* a restart of the service forgets neither that nor the pause */
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "again");
+        assert_int_equal(s->state, SESSION_STOPPED);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(s->failures, 0);
+        assert_int_equal(value_of(f, s), 7);
+
+        run_job(f, s, JOB_STOP, NULL);
+        assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
+        Job *j = request(s, JOB_START, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_false(s->wanted);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -311,6 +344,7 @@ int main(void) {
                 T(test_restore_of_what_is_back),
                 T(test_removed_with_a_queue),
                 T(test_exited_at_rest),
+                T(test_start_again_fails),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
