@@ -4,7 +4,6 @@
  * in the intent phase that no operation works on is garbage; it goes when the registry has confirmed the deletion. The
  * registry is asked only when that phase is on the disk: after a crash nothing may be listed that has lost its files. */
 
-
 #include "basic/log.h"
 #include "core/operation.h"
 #include "core/session-object.h"

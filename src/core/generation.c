@@ -2,7 +2,6 @@
 
 /* The generations of a session that can be restored: which of them is current, which must stay, which may go. */
 
-
 #include "basic/log.h"
 #include "core/session-object.h"
 

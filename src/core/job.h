@@ -36,7 +36,7 @@ typedef struct JobOptions {
         bool lossy;                     /* hibernate, stop, snapshot, restart: leave out names a layer cannot hold */
         bool discard;                   /* stop, restart, destroy: do not save the files */
         bool keep_snapshots;            /* destroy: leave the generations in the registry */
-        bool automatic;                 /* start: the orchestrator's own, so nobody else would try it again */
+        bool automatic;                 /* the orchestrator's own: nobody else would try again what fails */
 } JobOptions;
 
 struct Job {

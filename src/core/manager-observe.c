@@ -10,7 +10,7 @@
 
 /* A main process that ends just before its Engine is gone was ended by it: Docker stops its containers first. */
 #define ENGINE_STOP_USEC (20 * USEC_PER_SEC)
-/* Saving an exited session is tried again after min, 2 min, 4 min … max. */
+/* A save of what has exited and a start of its own are tried again after min, 2 min, 4 min … max. */
 #define RETRY_MIN_USEC (10 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (600 * USEC_PER_SEC)
 #define THAW_RETRY_USEC (2 * USEC_PER_SEC)

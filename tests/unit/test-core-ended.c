@@ -2,7 +2,6 @@
 
 /* What a session's node, its Engine or the kernel ends or takes away, without anybody having asked for it. */
 
-
 #include "core-fixture.h"
 
 /* What the end of the Engine takes along while it comes up is no bad command: it is saved and started again. */
@@ -179,17 +178,24 @@ static void test_proven_and_ran_on(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
-/* A restore that cannot begin leaves what the node may bring back as it is. */
-static void test_restore_of_lost_fails(void **state) {
-        Fixture *f = *state;
-        Session *s = create_running(f, "patient");
-        _cleanup_free_ char *node = strdup(s->node);
+/* Its node is down, and with it the files 2; of the files 1 there is a generation. */
+static Session *create_lost(Fixture *f, const char *name) {
+        Session *s = create_running(f, name);
 
         assert_int_equal(fake_write(f->p, s->id, 1), 0);
         run_job(f, s, JOB_SNAPSHOT, NULL);
         assert_int_equal(fake_write(f->p, s->id, 2), 0);
-        assert_int_equal(fake_lose_node(f->p, node), 0);
+        assert_int_equal(fake_lose_node(f->p, s->node), 0);
         WAIT_FOR(f, s->state == SESSION_LOST);
+        return s;
+}
+
+/* A restore that cannot begin leaves what the node may bring back as it is. */
+static void test_restore_of_lost_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create_lost(f, "patient");
+        _cleanup_free_ char *node = strdup(s->node);
+
         assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
         Job *j = request(s, JOB_RESTORE, NULL);
         WAIT_FOR(f, job_state_is_ended(j->state));
@@ -234,14 +240,9 @@ static void test_exited_with_a_queue(void **state) {
 /* It is asked for before anybody knows that the node is back. */
 static void test_restore_of_what_is_back(void **state) {
         Fixture *f = *state;
-        Session *s = create_running(f, "back");
+        Session *s = create_lost(f, "back");
         _cleanup_free_ char *node = strdup(s->node);
 
-        assert_int_equal(fake_write(f->p, s->id, 1), 0);
-        run_job(f, s, JOB_SNAPSHOT, NULL);
-        assert_int_equal(fake_write(f->p, s->id, 2), 0);
-        assert_int_equal(fake_lose_node(f->p, node), 0);
-        WAIT_FOR(f, s->state == SESSION_LOST);
         fake_set_health(f->p, PROVIDER_UNAVAILABLE, NULL);
         WAIT_FOR(f, !provider_ready(f));
         Job *j = request(s, JOB_RESTORE, NULL);
