@@ -3,27 +3,25 @@
 
 import os
 import time
-import unittest
 
-from harness import Child, Registry, Scratch, compare, describe, pull, tar_of
+from harness import Child, RegistryTest, compare, describe, pull, tar_of
 from proxy import Proxy
 
 PROGRAM = os.environ.get("SWARM_LAYER", "swarm-layer")
 REPOSITORY = "sessions/faults"
 
 
-class FaultTest(unittest.TestCase):
+class FaultTest(RegistryTest):
     @classmethod
-    def setUpClass(cls):
-        cls.scratch = Scratch()
-        cls.registry = Registry(cls.scratch)
-        cls.lower = cls.scratch / "lower"
-        os.mkdir(cls.lower)
-        with open(f"{cls.lower}/base", "w") as f:
+    def fill_base(cls, lower):
+        with open(f"{lower}/base", "w") as f:
             f.write("base")
-        os.utime(f"{cls.lower}/base", (1, 1))
+        os.utime(f"{lower}/base", (1, 1))
+
+    @classmethod
+    def more_layers(cls):
         # longer than the range of the proof once compressed
-        cls.base = cls.registry.push_base("library/base", "1", [tar_of(cls.lower), cls.big_layer()])
+        return [cls.big_layer()]
 
     @classmethod
     def big_layer(cls):
@@ -32,11 +30,6 @@ class FaultTest(unittest.TestCase):
         with open(f"{d}/big", "wb") as f:
             f.write(os.urandom(50000))
         return tar_of(d)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.registry.close()
-        cls.scratch.close()
 
     def setUp(self):
         self.proxy = Proxy(self.registry.port)

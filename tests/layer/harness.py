@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import unittest
 import urllib.error
 import urllib.request
 
@@ -435,3 +436,25 @@ def tar_of(root):
         for name in sorted(os.listdir(root)):
             archive.add(os.path.join(root, name), name)
     return out.getvalue()
+
+
+class RegistryTest(unittest.TestCase):
+    """A registry with a base image, whose first layer is `lower`."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scratch = Scratch()
+        cls.registry = Registry(cls.scratch)
+        cls.lower = cls.scratch / "lower"
+        os.mkdir(cls.lower)
+        cls.fill_base(cls.lower)
+        cls.base = cls.registry.push_base("library/base", "1", [tar_of(cls.lower), *cls.more_layers()])
+
+    @classmethod
+    def more_layers(cls):
+        return []
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.registry.close()
+        cls.scratch.close()

@@ -6,9 +6,8 @@ import socket
 import struct
 import subprocess
 import time
-import unittest
 
-from harness import Child, Registry, Scratch, compare, describe, pull, tar_of
+from harness import Child, RegistryTest, compare, describe, pull
 
 PROGRAM = os.environ.get("SWARM_LAYER", "swarm-layer")
 REPOSITORY = "sessions/default"
@@ -154,22 +153,12 @@ class Session:
         return names
 
 
-class SessionTest(unittest.TestCase):
-    """A registry with that base image."""
+class SessionTest(RegistryTest):
+    """With that base image."""
 
     @classmethod
-    def setUpClass(cls):
-        cls.scratch = Scratch()
-        cls.registry = Registry(cls.scratch)
-        cls.lower = cls.scratch / "lower"
-        os.mkdir(cls.lower)
-        make_lower(cls.lower)
-        cls.base = cls.registry.push_base("library/base", "1", [tar_of(cls.lower)])
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.registry.close()
-        cls.scratch.close()
+    def fill_base(cls, lower):
+        make_lower(lower)
 
     def session(self, name, where=None):
         return Session(self, name, [self.lower], self.base, where)
