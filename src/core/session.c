@@ -3,6 +3,7 @@
 #include <utlist.h>
 
 #include "basic/log.h"
+#include "core/identifier.h"
 #include "core/operation.h"
 #include "core/session-object.h"
 #include "core/session-record.h"
@@ -122,16 +123,16 @@ int session_add_snapshot(Session *s, const SnapshotRecord *r) {
         return 0;
 }
 
-/* host/repo@sha256:… → repo; the tag is the one that every generation gets. */
+/* host/repo@sha256:… → repo */
 static char *repository_of(const char *image) {
         const char *slash = strchr(image, '/'), *at = strrchr(image, '@');
         return slash && at && at > slash ? strndup(slash + 1, (size_t) (at - slash - 1)) : NULL;
 }
 
 int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *image) {
-        _cleanup_free_ char *repository = repository_of(image), *tag = strformat("%s-g%" PRIu64, s->id, generation);
+        _cleanup_free_ char *repository = repository_of(image);
 
-        if (!repository || !tag)
+        if (!repository)
                 return -EBADMSG;
         return session_add_snapshot(s, &(SnapshotRecord) {
                 .session = s->id,
@@ -140,7 +141,7 @@ int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *i
                 .kind = (char *) "rebuilt",
                 .image = (char *) image,
                 .repository = repository,
-                .tag = tag,
+                .tag = (char *) "",     /* the label does not say it, and who has the digest needs none */
         });
 }
 
@@ -156,11 +157,20 @@ void session_expect_task(Session *s, bool wanted) {
                 (void) free_and_strdup(&s->container, NULL);
 }
 
+/* A store that was lost, or put back from a backup, may give the same number to the same job once more. Nobody else's push has this
+ * tag all the same: it takes no tag away from what was saved then, and deleting what it left deletes nothing of that. */
+static char *new_tag(const Session *s, uint64_t generation) {
+        char random[SESSION_ID_LENGTH + 1];
+
+        session_id_generate(random);
+        return strformat("%s-g%" PRIu64 "-%s", s->id, generation, random);
+}
+
 int session_burn_generation(Session *s, Job *job, Snapshot **ret) {
         const Config *c = s->manager->config;
         uint64_t generation = s->next_generation;
         _cleanup_free_ char *repository = strformat("%s/%s", c->registry_prefix, s->organization);
-        _cleanup_free_ char *tag = strformat("%s-g%" PRIu64, s->id, generation);
+        _cleanup_free_ char *tag = new_tag(s, generation);
 
         if (!repository || !tag)
                 return -ENOMEM;

@@ -67,7 +67,7 @@ static bool copies_foreign(Front *f, const char *from, uid_t uid) {
         return !name || (s && s->owner_uid != uid);
 }
 
-/* Whoever knows the reference of a saved generation (properties show it, tags can be guessed) would have its files without
+/* Whoever knows the reference of a saved generation (properties show it, the registry lists tags) would have its files without
  * asking for them with `from`. So an image below the sessions' prefix counts as somebody else's, on any host: the registry may
  * have further names. */
 static bool is_generation(Front *f, const char *image) {

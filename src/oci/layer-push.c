@@ -338,6 +338,7 @@ static int put_manifest(Push *p, const Descriptor *config, char ret_digest[stati
                 .session = p->request->session,
                 .generation = p->request->generation,
                 .job = p->request->job,
+                .tag = p->request->tag,
                 .created = p->created_usec,
                 .n_base_layers = p->parent.manifest.n_base_layers,
         };

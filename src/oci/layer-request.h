@@ -41,7 +41,7 @@ typedef struct LayerRequest {
                                          * push: the parent, host/repo@digest: the image the container runs from, or,
                                          * with `index`, the generation that the index describes */
         char *repository;               /* push: "sessions/default" */
-        char *tag;                      /* push: "<session>-g<n>" */
+        char *tag;                      /* push: of this push alone, "<session>-g<n>-<random>" */
         char *session;                  /* push: id, for the annotations */
         uint64_t generation, job;       /* push */
         char *upperdir;                 /* push: absolute path */

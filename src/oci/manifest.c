@@ -383,8 +383,8 @@ static json_t *build_annotations(const ManifestFacts *f) {
         (void) snprintf(job, sizeof(job), "%" PRIu64, f->job);
         (void) snprintf(base, sizeof(base), "%zu", f->n_base_layers);
         format_time(f->created, created);
-        return json_pack("{ss ss ss ss ss}", ANNOTATION_CREATED, created, ANNOTATION_SESSION, f->session,
-                         ANNOTATION_GENERATION, generation, ANNOTATION_JOB, job, ANNOTATION_BASE_LAYERS, base);
+        return json_pack("{ss ss ss ss ss ss}", ANNOTATION_CREATED, created, ANNOTATION_SESSION, f->session, ANNOTATION_GENERATION, generation,
+                         ANNOTATION_JOB, job, ANNOTATION_TAG, f->tag, ANNOTATION_BASE_LAYERS, base);
 }
 
 int manifest_build(const Manifest *parent, const Descriptor *config, const NewLayer *layers, size_t n_layers,

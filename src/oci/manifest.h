@@ -25,6 +25,7 @@
 #define ANNOTATION_SESSION "org.swarm.orchestrator.session"
 #define ANNOTATION_GENERATION "org.swarm.orchestrator.generation"
 #define ANNOTATION_JOB "org.swarm.orchestrator.job"
+#define ANNOTATION_TAG "org.swarm.orchestrator.tag"
 #define ANNOTATION_BASE_LAYERS "org.swarm.orchestrator.base-layers"
 #define ANNOTATION_CREATED "org.opencontainers.image.created"
 
@@ -85,7 +86,8 @@ int image_config_extend(const ImageConfig *parent, const NewLayer *layers, size_
 typedef struct ManifestFacts {
         const char *session;
         uint64_t generation, job;
-        usec_t created;                 /* makes each generation's manifest unique, with the members above */
+        const char *tag;                /* which no other push has: makes each manifest unique */
+        usec_t created;
         size_t n_base_layers;
 } ManifestFacts;
 

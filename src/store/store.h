@@ -54,7 +54,7 @@ typedef struct SnapshotRecord {
         char *kind;                     /* job type that took it: "hibernate", "stop", "snapshot", "exit" … */
         uint64_t job;
         char *image;                    /* host/repo@sha256:…; NULL in intent */
-        char *repository, *tag;
+        char *repository, *tag;         /* the tag is "" where only the digest is known */
         char *witness;                  /* NULL in intent */
         uint64_t bytes, uncompressed_bytes, entries;
         unsigned session_layers;

@@ -257,7 +257,7 @@ class LeftOut(SwarmctlTest):
         self.assertEqual(self.ctl('wait', job, '--quiet'), ('', ''))
         self.assertEqual(self.json('snapshots', 'odd')[0]['Dropped'], names)
         self.assertRegex(self.ctl('snapshots', 'odd')[0], r'(?m)LEFT OUT$\n.* 13$')
-        self.assertRegex(self.ctl('snapshots', 'odd', '--full')[0], r'(?m)TAG$\n.*-g1$')
+        self.assertRegex(self.ctl('snapshots', 'odd', '--full')[0], r'(?m)TAG$\n.*-g1-[0-9a-z]{12}$')
         # To others, who may not see the generations, nothing is said.
         self.rig.polkit.decide = lambda q: 'no' if q['action'] == 'manage' else 'yes'
         self.assertEqual(self.ctl('wait', job, uid=BOB), ('', ''))

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const NewLayer layer = { DIGEST, DIGEST, 1, 2 };
 
 static void try_manifest(const char *text, size_t size) {
-        const ManifestFacts facts = { .session = "s", .generation = 1, .job = 2, .created = 3 };
+        const ManifestFacts facts = { .session = "s", .generation = 1, .job = 2, .tag = "s-g1-x", .created = 3 };
         const Descriptor config = { (char *) MEDIA_TYPE_OCI_CONFIG, (char *) DIGEST, 4 };
         _cleanup_manifest_ Manifest m = {}, child = {};
         _cleanup_free_ char *built = NULL;

@@ -109,6 +109,20 @@ class PushTest(SessionTest):
         b = self.registry.manifest(REPOSITORY, "same-g2")
         self.assertEqual(a["layers"], b["layers"])
 
+    def test_number_used_twice(self):
+        """After a lost store an exited container may be saved once more, by the same job: only the tag is another one."""
+        s = self.session("twice")
+        write(f"{s.merged}/x")
+        exited = int(time.time() * 1e6)
+        first, second = (Child(PROGRAM, s.request(tag=f"twice-g1-{i}", frozen_realtime_usec=exited)).result for i in "ab")
+        self.assertNotEqual(first["manifest_digest"], second["manifest_digest"])
+        cut_off = second["image"].split("@")[0] + ":twice-g1-b"
+        gone = Child(PROGRAM, {"verb": "delete", "registry": {"url": self.registry.url}, "image": cut_off})
+        self.assertIsNotNone(gone.result, gone.lines)
+        verify = Child(PROGRAM, {"verb": "verify", "registry": {"url": self.registry.url}, "image": first["image"]})
+        self.assertIsNotNone(verify.result, verify.lines)
+        self.assertEqual(self.registry.manifest(REPOSITORY, "twice-g1-a")["annotations"]["org.swarm.orchestrator.tag"], "twice-g1-a")
+
     def test_empty(self):
         s = self.session("empty")
         child = s.save()

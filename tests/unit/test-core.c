@@ -414,6 +414,38 @@ static void test_older_store(void **state) {
         }
 }
 
+/* What was made after a backup, or since the label was written, is in the registry under a number that is given out once more. */
+static void test_number_used_twice(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "omicron");
+        _cleanup_free_ char *command = strformat("rm -f %s*", f->store), *image = NULL, *tag = NULL;
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        image = strdup(session_find_snapshot(s, 1)->record.image);
+        tag = strdup(session_find_snapshot(s, 1)->record.tag);
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "omicron");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(s->next_generation, 1);
+
+        /* Neither the clean-up of a push that failed touches it, nor one that did not. */
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry would not."), 0);
+        Job *j = request(s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state) && !s->snapshots);
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_true(fake_has_image(f->p, image));
+        s->next_generation = 1;
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_true(fake_has_image(f->p, image));
+        assert_string_not_equal(session_find_snapshot(s, 1)->record.tag, tag);
+        assert_string_not_equal(session_find_snapshot(s, 1)->record.image, image);
+}
+
 static usec_t just_after_the_epoch(void) {
         return 60 * USEC_PER_SEC;
 }
@@ -458,6 +490,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
                 T(test_older_store),
+                T(test_number_used_twice),
                 T(test_jobs_are_kept),
         };
         log_open("test-core");
