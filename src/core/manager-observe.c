@@ -6,7 +6,6 @@
 #include "core/operation.h"
 #include "core/reconcile.h"
 #include "core/session-object.h"
-#include "core/session-record.h"
 
 /* A main process that ends just before its Engine is gone was ended by it: Docker stops its containers first. */
 #define ENGINE_STOP_USEC (20 * USEC_PER_SEC)
@@ -372,84 +371,17 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         s->list_serial = e->list_serial;
 }
 
-/* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
- * never replaces what the store says. */
-static Session *rebuild(ProviderEntry *e, const ProviderObservation *o) {
-        Manager *m = e->manager;
-        Session *s;
-
-        if (!o->record || !o->image)
-                return NULL;
-        int r = session_from_label(m, o->session, o->record, o->image, o->generation, &s);
-        if (r >= 0) {
-                r = free_and_strdup(&s->provider_name, e->name);
-                if (r >= 0)
-                        r = session_link(s);
-                if (r < 0)
-                        session_free(s);
-        }
-        if (r < 0) {
-                log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
-                return NULL;
-        }
-        s->state = o->wanted ? SESSION_RESUMING : o->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
-        usage_update_session(s);
-        s->wanted = o->wanted;
-        session_mark_dirty(s);
-        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
-                snapshot_mark_dirty(s, i);
-        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
-                  "Session %s was not in the store; it was rebuilt from its record at provider %s.", s->name, e->name);
-        session_changed(s, CHANGE_ADDED);
-        return s;
-}
-
-static bool has_image(const Session *s, const char *image) {
-        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (streq_ptr(i->record.image, image))
-                        return true;
-        return streq_ptr(s->base_image, image);
-}
-
-/* A number that the store has not burned yet: the store is older than the cluster, as one from a backup is. What was saved
- * since is taken up, so that no older generation takes its place and no number is used twice. */
-static void take_newer(Session *s, const ProviderObservation *o) {
-        _cleanup_(session_freep) Session *newer = NULL;
-        Snapshot *snapshot;
-        int r;
-
-        if (!o->exists || !o->record || !o->image || o->generation < s->next_generation)
-                return;
-        r = session_from_label(s->manager, s->id, o->record, o->image, 0, &newer);
-        /* A label that somebody has changed: the record burned no such number, or the image is no generation of its own. */
-        if (r >= 0 && (o->generation >= newer->next_generation || has_image(s, o->image)))
-                r = -EBADMSG;
-        if (r >= 0)
-                r = session_add_snapshot_of_label(s, o->generation, o->image);
-        if (r < 0) {
-                log_warning_errno(r, "Session %s: its record in the cluster is newer than the store, but cannot be taken up: %m", s->name);
-                return;
-        }
-        snapshot = session_find_snapshot(s, o->generation);
-        snapshot_mark_dirty(s, snapshot);
-        s->next_generation = newer->next_generation;
-        session_set_generation(s, o->generation);
-        session_mark_dirty(s);
-        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
-                  "Session %s: the store is older than its record in the cluster; generation %" PRIu64 " was taken up from there.", s->name, o->generation);
-}
-
 static void on_session(Provider *p, const ProviderObservation *o, void *userdata) {
         ProviderEntry *e = userdata;
         Session *s = manager_find_session(e->manager, o->session);
 
         if (!s && o->exists && !e->manager->stopping)
-                s = rebuild(e, o);
+                s = session_rebuild(e, o);
         if (!s || s->provider != p)
                 return;
         take_observation(s, o, e);
         if (!s->operation)
-                take_newer(s, o);
+                session_take_newer(s, o);
         if (s->operation)
                 operation_observed(s->operation);
         else

@@ -98,4 +98,8 @@ void manager_changed(Manager *m, ObjectKind kind, void *object, uint64_t mask);
 void manager_end_session(Session *s);
 /* The observation and the operation are over: what must be done? (core/manager-observe.c) */
 void session_reconcile(Session *s);
+/* A session that the store does not have, from its record in the cluster. NULL: there is none that can be used (logged). */
+Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o);
+/* The cluster names a generation that the store does not have, or knows only as an intent: takes it up. Not beside an operation. */
+void session_take_newer(Session *s, const ProviderObservation *o);
 const ProviderObserver *manager_observer(ProviderEntry *e, ProviderObserver *ret);

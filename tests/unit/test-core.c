@@ -369,17 +369,31 @@ static void test_rebuild(void **state) {
         assert_int_equal(value_of(f, s), 21);
 }
 
+static void back_up(Fixture *f) {
+        _cleanup_free_ char *command = strformat("rm -rf %s/old && mkdir %s/old && cp %s* %s/old", f->dir, f->dir, f->store, f->dir);
+
+        assert_int_equal(system(command), 0);
+}
+
+static Session *put_back(Fixture *f, const char *name) {
+        _cleanup_free_ char *command = strformat("rm -f %s* && cp %s/old/* %s", f->store, f->dir, f->dir);
+
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        return manager_find_session(f->m, name);
+}
+
 /* A store from a backup: what was saved after it is not lost, and its numbers are not used once more. */
 static void test_older_store(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "xi");
-        _cleanup_free_ char *keep = strformat("mkdir %s/old && cp %s* %s/old", f->dir, f->store, f->dir),
-                            *put_back = strformat("rm -f %s* && cp %s/old/* %s", f->store, f->dir, f->dir);
 
         assert_int_equal(fake_write(f->p, s->id, 1), 0);
         run_job(f, s, JOB_HIBERNATE, NULL);
         manager_free(f->m);
-        assert_int_equal(system(keep), 0);
+        back_up(f);
         open_manager(f);
         WAIT_FOR(f, provider_ready(f));
         s = manager_find_session(f->m, "xi");
@@ -389,11 +403,7 @@ static void test_older_store(void **state) {
                 run_job(f, s, JOB_HIBERNATE, NULL);
         }
         assert_int_equal(s->generation, 3);
-        manager_free(f->m);
-        assert_int_equal(system(put_back), 0);
-        open_manager(f);
-        WAIT_FOR(f, provider_ready(f));
-        s = manager_find_session(f->m, "xi");
+        s = put_back(f, "xi");
         assert_int_equal(s->generation, 3);
         run_job(f, s, JOB_START, NULL);
         assert_int_equal(value_of(f, s), 3);
@@ -411,6 +421,37 @@ static void test_older_store(void **state) {
                 observer.on_session(f->p, &o, observer.userdata);
                 assert_int_equal(s->generation, 4);
                 assert_int_equal(s->next_generation, 5);
+        }
+}
+
+static void hibernate_and_back_up(Fixture *f, Session *s) {
+        fake_set_latency(f->p, FAKE_CAPTURE, 20 * USEC_PER_MSEC);
+        Job *j = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, s->frozen);
+        back_up(f);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+}
+
+/* A backup made in the middle of a hibernation knows of an intent alone: the cluster names what became of it. */
+static void test_backup_amid_a_hibernation(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "amid");
+
+        for (uint64_t i = 1; i <= 2; i++) {
+                assert_int_equal(fake_write(f->p, s->id, 10 * i), 0);
+                hibernate_and_back_up(f, s);
+                if (i == 2)
+                        run_job(f, s, JOB_START, NULL);
+                s = put_back(f, "amid");
+                WAIT_FOR(f, !s->operation && !session_state_is_transient(s->state));
+                assert_int_equal(s->state, i == 2 ? SESSION_RUNNING : SESSION_HIBERNATED);
+                assert_int_equal(s->generation, i);
+                assert_int_equal(HASH_COUNT(s->snapshots), i);
+                assert_true(fake_has_image(f->p, session_current_image(s)));
+                if (i == 1)
+                        run_job(f, s, JOB_START, NULL);
+                assert_int_equal(value_of(f, s), 10 * i);
         }
 }
 
@@ -490,6 +531,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_rebuild),
                 T(test_older_store),
+                T(test_backup_amid_a_hibernation),
                 T(test_number_used_twice),
                 T(test_jobs_are_kept),
         };

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the cluster knows and the store does not: the store was lost, or put back from a backup. */
+
+#include "basic/log.h"
+#include "core/session-object.h"
+#include "core/session-record.h"
+
+/* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
+ * never replaces what the store says. */
+Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
+        Manager *m = e->manager;
+        Session *s;
+
+        if (!o->record || !o->image)
+                return NULL;
+        int r = session_from_label(m, o->session, o->record, o->image, o->generation, &s);
+        if (r >= 0) {
+                r = free_and_strdup(&s->provider_name, e->name);
+                if (r >= 0)
+                        r = session_link(s);
+                if (r < 0)
+                        session_free(s);
+        }
+        if (r < 0) {
+                log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
+                return NULL;
+        }
+        s->state = o->wanted ? SESSION_RESUMING : o->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
+        usage_update_session(s);
+        s->wanted = o->wanted;
+        session_mark_dirty(s);
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                snapshot_mark_dirty(s, i);
+        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
+                  "Session %s was not in the store; it was rebuilt from its record at provider %s.", s->name, e->name);
+        session_changed(s, CHANGE_ADDED);
+        return s;
+}
+
+static bool has_image(const Session *s, const char *image) {
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (streq_ptr(i->record.image, image))
+                        return true;
+        return streq_ptr(s->base_image, image);
+}
+
+/* The push of a row that is an intent came to its end after a backup, or the cluster would not name what it made: only what is
+ * proven is laid to rest. */
+static Snapshot *find_unfinished(const Session *s, const ProviderObservation *o) {
+        Snapshot *snapshot = session_find_any_snapshot(s, o->generation);
+
+        return snapshot && snapshot->record.phase == SNAPSHOT_INTENT && !snapshot->record.image ? snapshot : NULL;
+}
+
+static int finish(Session *s, Snapshot *snapshot, const ProviderObservation *o) {
+        /* What it was for goes on from there, unless that is over as well. */
+        bool rests = (s->state == SESSION_HIBERNATING || s->state == SESSION_STOPPING) && !o->wanted;
+        int r = free_and_strdup(&snapshot->record.image, o->image);
+
+        if (r >= 0)
+                snapshot->record.phase = rests ? SNAPSHOT_PROVEN : SNAPSHOT_KEPT;
+        return r;
+}
+
+/* The store is older than the cluster, as one from a backup is: it has not burned the number yet, or knows of no more than that. What
+ * was saved since is taken up, so that no older generation takes its place and no number is used twice. */
+void session_take_newer(Session *s, const ProviderObservation *o) {
+        _cleanup_(session_freep) Session *newer = NULL;
+        Snapshot *snapshot = find_unfinished(s, o);
+        int r;
+
+        if (!o->exists || !o->record || !o->image || (o->generation < s->next_generation && !snapshot))
+                return;
+        r = session_from_label(s->manager, s->id, o->record, o->image, 0, &newer);
+        /* A label that somebody has changed: the record burned no such number, or the image is no generation of its own. */
+        if (r >= 0 && (o->generation >= newer->next_generation || has_image(s, o->image)))
+                r = -EBADMSG;
+        if (r >= 0)
+                r = snapshot ? finish(s, snapshot, o) : session_add_snapshot_of_label(s, o->generation, o->image);
+        if (r < 0) {
+                log_warning_errno(r, "Session %s: its record in the cluster is newer than the store, but cannot be taken up: %m", s->name);
+                return;
+        }
+        snapshot = session_find_any_snapshot(s, o->generation);
+        snapshot_mark_dirty(s, snapshot);
+        s->next_generation = MAX(s->next_generation, newer->next_generation);
+        if (snapshot->record.phase == SNAPSHOT_KEPT)
+                session_set_generation(s, o->generation);
+        session_mark_dirty(s);
+        log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
+                  "Session %s: the store is older than its record in the cluster; generation %" PRIu64 " was taken up from there.", s->name, o->generation);
+}
