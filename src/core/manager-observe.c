@@ -54,8 +54,11 @@ static void keep_proven(Session *s) {
 }
 
 /* A start that a crash cut off: which files it began from stands at the provider. */
-static void adopt_generation(Session *s) {
-        if (s->state == SESSION_RESUMING && (s->observed_generation == 0 || session_find_snapshot(s, s->observed_generation)))
+static void adopt_start(Session *s) {
+        if (s->state != SESSION_RESUMING)
+                return;
+        s->wanted = true;
+        if (s->observed_generation == 0 || session_find_snapshot(s, s->observed_generation))
                 session_set_generation(s, s->observed_generation);
 }
 
@@ -179,7 +182,7 @@ static void set_exited(Session *s) {
         s->stop_reason = STOP_REASON_EXITED;
         _cleanup_free_ char *detail = strformat("The main process ended with exit code %i%s; its files are being saved.", s->exit_code, session_exit_remark(s));
 
-        adopt_generation(s);
+        adopt_start(s);
         keep_proven(s);
         s->exited_while_away = s->exited_while_away || s->state == SESSION_LOST;
         s->failures = 0;
@@ -214,7 +217,7 @@ static void set_removed(Session *s) {
 static void set_lost(Session *s) {
         _cleanup_free_ char *detail = strformat("Node %s does not answer. The session goes on when the node is back, or can be restored from its newest generation.",
                                                 strna(session_node_name(s)));
-        adopt_generation(s);
+        adopt_start(s);
         keep_proven(s);
         s->stop_reason = STOP_REASON_NODE_LOST;
         log_event(LOG_WARNING, MESSAGE_SESSION_LOST, SESSION_FIELDS(s, session_current_job(s)), "Session %s: %s", s->name, strempty(detail));
@@ -224,7 +227,7 @@ static void set_lost(Session *s) {
 static void set_running(Session *s) {
         _cleanup_free_ char *detail = notice_other_begin(s);
 
-        adopt_generation(s);
+        adopt_start(s);
         keep_proven(s);
         s->wanted = true;
         s->stop_reason = STOP_REASON_NONE;
@@ -236,7 +239,8 @@ static void set_running(Session *s) {
 static void abort_resume(Session *s) {
         Snapshot *newest = session_find_snapshot(s, s->generation);
 
-        s->wanted = false;
+        /* What the orchestrator had begun by itself goes on, unless it had come up and was removed from outside. */
+        s->wanted = s->wanted && !(s->exists && s->task_wanted);
         session_set_state(s, newest && streq_ptr(newest->record.kind, "hibernate") ? SESSION_HIBERNATED : SESSION_STOPPED, NULL);
 }
 
@@ -278,6 +282,7 @@ static void act(Session *s, ReconcileAction action) {
                 break;
         case RECONCILE_ABORT_RESUME:
                 abort_resume(s);
+                session_reconcile(s);
                 break;
         case RECONCILE_RESUME:
                 if (session_state_is_rest(s->state))

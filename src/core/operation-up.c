@@ -114,14 +114,22 @@ static void undo_asked(Operation *o) {
         if (s->task == TASK_RUNNING || s->task == TASK_EXITED) {
                 /* Came up after all. */
                 take_generation(o);
+                s->wanted = true;
                 session_set_state(s, SESSION_RUNNING, NULL);
                 operation_undone(o);
                 return;
         }
         /* What its node brings back may hold files that nobody has saved, and goes on then. */
         if (s->task == TASK_LOST) {
+                s->wanted = true;
+                session_mark_dirty(s);
                 operation_undone(o);
                 return;
+        }
+        /* Nor does it go on if the service dies now. */
+        if (o->error && o->error->code == REFUSAL_CANCELED) {
+                s->wanted = false;
+                session_mark_dirty(s);
         }
         int r = operation_discard(o, on_discarded);
         if (r < 0)
@@ -291,17 +299,16 @@ static void exited_at_once(Operation *o) {
 
         take_generation(o);
         s->stop_reason = STOP_REASON_EXITED;
-        if (session_was_ended_by_engine(s))
+        s->wanted = session_was_ended_by_engine(s);
+        if (s->wanted)
                 (void) refuse(&error, REFUSAL_PROVIDER_UNAVAILABLE,
                               "The provider of session \"%s\" went down while the session came up, and its main process ended with that (exit code %i). "
                               "Its files are being saved, then it is started again.", s->name, s->exit_code);
-        else {
-                s->wanted = false;
+        else
                 (void) refuse(&error, REFUSAL_PROVIDER_FAILED,
                               "The main process of session \"%s\" ended with exit code %i right after its start%s; its files are being saved.", s->name,
                               s->exit_code, s->exited_unhealthy ? ": its health check had failed, for which its provider ends it. Mend the check or give it more time" :
                               ". Give a command that keeps running");
-        }
         o->undo = NULL;
         session_set_state(s, SESSION_EXITED, error ? error->message : NULL);
         operation_fail(o, error);
@@ -380,6 +387,7 @@ static void step_save_running(Operation *o) {
 
         o->cancelable = false;
         take_generation(o);
+        s->wanted = true;
         s->failures = 0;
         s->started_usec = s->last_activity_usec = core_now();
         s->stop_reason = STOP_REASON_NONE;
@@ -407,7 +415,9 @@ static void step_save_resuming(Operation *o) {
 
         o->undo = undo_unasked;
         o->cancelable = true;
-        s->wanted = true;
+        /* What is wanted already goes on after a crash, with the newest files. A start that somebody asked for does so once the
+         * provider has heard of it: before that only they know which files they meant. */
+        s->wanted = s->wanted && o->job->options.generation == 0;
         if (s->state != SESSION_RESUMING)
                 session_set_state(s, SESSION_RESUMING, NULL);
         session_mark_dirty(s);

@@ -329,6 +329,37 @@ static void test_start_again_fails(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Nor does anybody ask for it once more where the service dies before the provider has heard of it. */
+static void test_start_again_cut_off(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "cut-off");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        fake_set_latency(f->p, FAKE_RUN, 60 * USEC_PER_SEC);
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_RUN) == 1);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "cut-off");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 7);
+
+        /* Who asked for one sees that it was cut off; only they know with which files. */
+        run_job(f, s, JOB_STOP, NULL);
+        fake_set_latency(f->p, FAKE_RUN, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        WAIT_FOR(f, fake_calls(f->p, FAKE_RUN) == 2);
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "cut-off");
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_false(s->wanted);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -346,6 +377,7 @@ int main(void) {
                 T(test_removed_with_a_queue),
                 T(test_exited_at_rest),
                 T(test_start_again_fails),
+                T(test_start_again_cut_off),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
