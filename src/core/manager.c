@@ -66,8 +66,10 @@ static int load_snapshot(const SnapshotRecord *r, void *userdata) {
         Session *s = manager_find_session(userdata, r->session);
         int k = s ? session_add_snapshot(s, r) : 0;
 
-        if (s && k >= 0)
+        if (s && k >= 0) {
+                session_find_any_snapshot(s, r->generation)->doubtful = r->phase == SNAPSHOT_INTENT && !r->image;
                 keep_proven_snapshot(s, r->generation);
+        }
         return k;
 }
 

@@ -42,6 +42,7 @@ typedef struct Snapshot {
         SnapshotRecord record;
         UT_hash_handle hh;              /* session->snapshots by generation */
         bool dirty;
+        bool doubtful;                  /* the intent of an earlier process: how its push ended is not known */
 } Snapshot;
 
 struct Session {

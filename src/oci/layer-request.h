@@ -36,8 +36,8 @@ typedef enum LayerVerb {
 typedef struct LayerRequest {
         LayerVerb verb;
         LayerRegistry registry;         /* where session images live */
-        char *image;                    /* resolve: reference as the user wrote it. verify: host/repo@digest. delete: that,
-                                         * or host/repo:tag of a push that was cut off.
+        char *image;                    /* resolve: reference as the user wrote it. verify, delete: host/repo@digest, or
+                                         * host/repo:tag of a push that was cut off.
                                          * push: the parent, host/repo@digest: the image the container runs from, or,
                                          * with `index`, the generation that the index describes */
         char *repository;               /* push: "sessions/default" */

@@ -238,8 +238,9 @@ static void on_job_exit(Worker *w, int code, int status, void *userdata) {
 
         if (j->refusal)
                 r = -EBADRQC;
-        else if (!j->have_result || code != CLD_EXITED || status != 0 || (j->verb == LAYER_RESOLVE && !j->result.image))
-                r = layer_refuse_exit(code, status, j->verb == LAYER_RESOLVE ? "resolving an image" : "deleting an image", &j->refusal);
+        else if (!j->have_result || code != CLD_EXITED || status != 0 || (j->verb != LAYER_DELETE && !j->result.image))
+                r = layer_refuse_exit(code, status, j->verb == LAYER_RESOLVE ? "resolving an image" :
+                                      j->verb == LAYER_VERIFY ? "reading an image back" : "deleting an image", &j->refusal);
         job_finish(j, r);
 }
 
@@ -385,9 +386,9 @@ static int layer_call_new(Agent *a, LayerVerb verb, const char *image, LayerCall
         return 0;
 }
 
-int agent_resolve_image(Agent *a, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+static int image_call(Agent *a, LayerVerb verb, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
         LayerCall *c;
-        int r = layer_call_new(a, LAYER_RESOLVE, reference, &c);
+        int r = layer_call_new(a, verb, reference, &c);
 
         if (r < 0)
                 return r;
@@ -396,6 +397,14 @@ int agent_resolve_image(Agent *a, const char *reference, provider_image_cb cb, v
         if (ret)
                 *ret = &c->base.call;
         return 0;
+}
+
+int agent_resolve_image(Agent *a, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return image_call(a, LAYER_RESOLVE, reference, cb, userdata, ret);
+}
+
+int agent_verify_image(Agent *a, const char *image, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return image_call(a, LAYER_VERIFY, image, cb, userdata, ret);
 }
 
 int agent_delete_image(Agent *a, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret) {

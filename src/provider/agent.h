@@ -61,6 +61,8 @@ int agent_terminate(Agent *a, const char *container, usec_t grace_usec, provider
  * its service was scaled to 0. One that runs or is gone is left as it is, which is success. */
 int agent_remove(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int agent_signal(Agent *a, const char *container, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
+/* By tag or digest: all of it is read back. */
+int agent_verify_image(Agent *a, const char *image, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int agent_delete_image(Agent *a, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Forgets the index and the note of a container that is gone. Without it they are found every hour. */
 void agent_forget(Agent *a, const char *container);

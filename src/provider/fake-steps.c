@@ -269,6 +269,16 @@ static int step_remove(FakeCall *c, Refusal **reterr_refusal) {
         return 0;
 }
 
+static int step_verify_image(FakeCall *c, Refusal **reterr_refusal) {
+        char *image = fake_resolve(c->image);
+
+        if (!image)
+                return -ENOMEM;
+        free(c->image);
+        c->image = image;
+        return fake_find_image(c->fake, image) ? 0 : refuse(reterr_refusal, REFUSAL_NO_SUCH_IMAGE, "The registry has no image %s.", image);
+}
+
 static int step_delete_image(FakeCall *c, Refusal **reterr_refusal) {
         (void) fake_forget_image(&c->fake->provider, c->image);
         return 0;
@@ -286,5 +296,6 @@ const FakeOperation fake_operations[_FAKE_OP_MAX] = {
         [FAKE_REST] = { 2, step_rest },
         [FAKE_DISCARD] = { 1, step_discard },
         [FAKE_REMOVE] = { 1, step_remove },
+        [FAKE_VERIFY_IMAGE] = { 1, step_verify_image },
         [FAKE_DELETE_IMAGE] = { 1, step_delete_image },
 };

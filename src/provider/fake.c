@@ -162,14 +162,22 @@ static int call_simple(Provider *p, FakeOp op, const char *session, provider_don
 
 /* ---- the vtable */
 
-static int fake_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+static int call_image(Provider *p, FakeOp op, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, FAKE_RESOLVE, NULL, userdata, &c);
+        int r = call_new(p, op, NULL, userdata, &c);
 
         if (r < 0)
                 return r;
         c->on_image = cb;
         return call_start(c, free_and_strdup(&c->image, reference), ret);
+}
+
+static int fake_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return call_image(p, FAKE_RESOLVE, reference, cb, userdata, ret);
+}
+
+static int fake_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return call_image(p, FAKE_VERIFY_IMAGE, reference, cb, userdata, ret);
 }
 
 static int call_run(Provider *p, FakeOp op, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -340,6 +348,7 @@ static const ProviderVTable fake_vtable = {
         .rest = fake_rest,
         .discard = fake_discard,
         .remove = fake_remove,
+        .verify_image = fake_verify_image,
         .delete_image = fake_delete_image,
 };
 

@@ -49,6 +49,7 @@
         X(REST_UPDATE, "rest-update")   /* the second half of rest: fails after the kill */     \
         X(DISCARD, "discard")                                                                   \
         X(REMOVE, "remove")                                                                     \
+        X(VERIFY_IMAGE, "verify-image")                                                         \
         X(DELETE_IMAGE, "delete-image")                                                         \
         X(START, "start")               /* latency only: from accepted to running */
 

@@ -393,6 +393,13 @@ static void step_resolve(SwarmCall *c) {
                 agent_begun(c, agent_resolve_image(c->swarm->agent, c->image, on_image, c, &c->agent));
 }
 
+static void step_verify_image(SwarmCall *c) {
+        if (!c->swarm->agent)
+                refuse_without_agent(c);
+        else
+                agent_begun(c, agent_verify_image(c->swarm->agent, c->image, on_image, c, &c->agent));
+}
+
 static void step_delete_image(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
@@ -400,11 +407,11 @@ static void step_delete_image(SwarmCall *c) {
                 agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_agent_done, c, &c->agent));
 }
 
-static int image_call(Provider *p, const char *image, swarm_step step, SwarmCall **ret_call, ProviderCall **ret) {
+static int image_call(Provider *p, const char *image, usec_t timeout_usec, swarm_step step, SwarmCall **ret_call, ProviderCall **ret) {
         _cleanup_(swarm_call_freep) SwarmCall *c = NULL;
         int r;
 
-        if ((r = swarm_call_new(swarm_of(p), NULL, QUICK_TIMEOUT_USEC, &c)) < 0 ||
+        if ((r = swarm_call_new(swarm_of(p), NULL, timeout_usec, &c)) < 0 ||
             (r = free_and_strdup(&c->image, image)) < 0 ||
             (r = swarm_call_start(c, step, ret)) < 0)
                 return r;
@@ -414,7 +421,18 @@ static int image_call(Provider *p, const char *image, swarm_step step, SwarmCall
 
 int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = image_call(p, reference, step_resolve, &c, ret);
+        int r = image_call(p, reference, QUICK_TIMEOUT_USEC, step_resolve, &c, ret);
+
+        if (r >= 0) {
+                c->image_done = cb;
+                c->userdata = userdata;
+        }
+        return r;
+}
+
+int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = image_call(p, reference, CAPTURE_TIMEOUT_USEC, step_verify_image, &c, ret);
 
         if (r >= 0) {
                 c->image_done = cb;
@@ -425,7 +443,7 @@ int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb
 
 int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = image_call(p, image, step_delete_image, &c, ret);
+        int r = image_call(p, image, QUICK_TIMEOUT_USEC, step_delete_image, &c, ret);
 
         if (r >= 0) {
                 c->done = cb;

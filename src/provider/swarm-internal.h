@@ -307,4 +307,5 @@ int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_
 int swarm_check_witness(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
+int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);

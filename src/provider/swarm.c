@@ -250,6 +250,7 @@ static const ProviderVTable swarm_vtable = {
         .rest = swarm_rest,
         .discard = swarm_discard,
         .remove = swarm_remove,
+        .verify_image = swarm_verify_image,
         .delete_image = swarm_delete_image,
 };
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Failures of the service's own machine: its disk, its child, the service itself, and the process of a session."""
 
+import glob
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 
 import crash_cases
 from bus import JOB, BusError
@@ -60,6 +63,36 @@ def state_disk_full_in_the_middle(w):
         w.disk.empty()
     w.bus.wait_job(job)
     crash_cases.settle(w)
+    w.runs()
+    w.works()
+
+
+def state_from_a_backup(w, verb):
+    """Made while something was saved, and put back after it was: what was said to be safe is."""
+    w.session()
+    written = dict(w.expect.files[w.id_of(w.name)])
+    fault, job = w.held(verb)
+    store = os.path.join(w.state_dir, "orchestrator.sqlite*")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as backup:
+        for f in glob.glob(store):
+            shutil.copy2(f, backup)
+        fault.release()
+        assert w.bus.wait_job(job)["State"] == "done"
+        state, newest = w.bus.state(w.name), w.bus.session(w.name)["Generation"]
+        w.daemon.stop()
+        for f in glob.glob(store):
+            os.unlink(f)
+        for f in os.listdir(backup):
+            shutil.copy2(os.path.join(backup, f), w.state_dir)
+    w.daemon.start()
+    crash_cases.settle(w)
+    w.check()
+    assert w.bus.state(w.name) == state, f"{w.name} was {state} and is {w.bus.session(w.name)}"
+    if state == "running":
+        w.write(w.name)
+        w.bus.do("Hibernate", w.name)
+    w.bus.do("Restore", w.name, generation=newest)
+    w.expect.files[w.id_of(w.name)] = written
     w.runs()
     w.works()
 
@@ -149,6 +182,8 @@ CASES = (
     ("state directory: full", state_disk_full),
     ("state directory: full at a destruction", state_disk_full_at_a_destruction),
     ("state directory: full in the middle of a hibernation", state_disk_full_in_the_middle),
+    ("state directory: from a backup made during a hibernation", lambda w: state_from_a_backup(w, "Hibernate")),
+    ("state directory: from a backup made during a snapshot", lambda w: state_from_a_backup(w, "Snapshot")),
     ("swarm-layer: killed", layer_killed),
     ("a hibernation is canceled", canceled),
     ("service: SIGTERM during a hibernation", terminated),

@@ -351,11 +351,14 @@ done"""
         # by its tag, which is all that is known of a push that was cut off
         child = s.save()
         tagged = child.result["image"].split("@")[0] + ":" + s.request()["tag"]
+        whole = Child(PROGRAM, {"verb": "verify", "registry": {"url": self.registry.url}, "image": tagged})
+        self.assertEqual(whole.result["image"], child.result["image"])
         for _ in range(2):
             gone = Child(PROGRAM, {"verb": "delete", "registry": {"url": self.registry.url}, "image": tagged})
             self.assertIsNotNone(gone.result, gone.lines)
-        verify = Child(PROGRAM, {"verb": "verify", "registry": {"url": self.registry.url}, "image": child.result["image"]})
-        self.assertIsNone(verify.result)
+        for image in (child.result["image"], tagged):
+            verify = Child(PROGRAM, {"verb": "verify", "registry": {"url": self.registry.url}, "image": image})
+            self.assertEqual(verify.error["code"], "NoSuchImage")
         write(f"{s.merged}/c")
         child = s.save()
         self.assertNotEqual(digest, child.result["manifest_digest"])

@@ -23,6 +23,11 @@ static void test_resolve(void **state) {
         assert_int_equal(count_requests(f, "debian:12"), 1);
         assert_int_equal(CALL(f, agent_resolve_image(f->a, "missing:1", on_image, f, NULL)), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_NO_SUCH_IMAGE);
+        assert_int_equal(CALL(f, agent_verify_image(f->a, "cut-off:1", on_image, f, NULL)), 0);
+        assert_string_equal(f->image, SAVED);
+        assert_int_equal(count_requests(f, "\"verb\":\"verify\""), 1);
+        assert_int_equal(CALL(f, agent_verify_image(f->a, "missing:1", on_image, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_NO_SUCH_IMAGE);
         assert_int_equal(CALL(f, agent_delete_image(f->a, SAVED, on_done, f, NULL)), 0);
         assert_int_equal(count_requests(f, "\"verb\":\"delete\""), 1);
 

@@ -424,10 +424,12 @@ static void test_older_store(void **state) {
         }
 }
 
-static void hibernate_and_back_up(Fixture *f, Session *s) {
+static void save_and_back_up(Fixture *f, Session *s, JobType verb) {
+        uint64_t before = fake_calls(f->p, FAKE_CAPTURE);
+
         fake_set_latency(f->p, FAKE_CAPTURE, 20 * USEC_PER_MSEC);
-        Job *j = request(s, JOB_HIBERNATE, NULL);
-        WAIT_FOR(f, s->frozen);
+        Job *j = request(s, verb, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) > before);
         back_up(f);
         WAIT_FOR(f, job_state_is_ended(j->state));
         assert_int_equal(j->state, JOB_DONE);
@@ -440,7 +442,7 @@ static void test_backup_amid_a_hibernation(void **state) {
 
         for (uint64_t i = 1; i <= 2; i++) {
                 assert_int_equal(fake_write(f->p, s->id, 10 * i), 0);
-                hibernate_and_back_up(f, s);
+                save_and_back_up(f, s, JOB_HIBERNATE);
                 if (i == 2)
                         run_job(f, s, JOB_START, NULL);
                 s = put_back(f, "amid");
@@ -453,6 +455,47 @@ static void test_backup_amid_a_hibernation(void **state) {
                         run_job(f, s, JOB_START, NULL);
                 assert_int_equal(value_of(f, s), 10 * i);
         }
+}
+
+/* Of a snapshot the cluster says nothing. What is whole in the registry is kept: it may be all that there is of what somebody was
+ * told is safe. */
+static void test_backup_amid_a_snapshot(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "whole");
+
+        assert_int_equal(fake_write(f->p, s->id, 5), 0);
+        save_and_back_up(f, s, JOB_SNAPSHOT);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 6), 0);
+        s = put_back(f, "whole");
+        WAIT_FOR(f, session_find_snapshot(s, 1));
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(value_of(f, s), 6);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        assert_int_equal(value_of(f, s), 5);
+}
+
+/* A push that is cut off leaves nothing, or something whole; the registry may be away when that is asked. */
+static void test_cut_off_pushes(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "cut");
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 1);
+        crash(f);
+        assert_int_equal(fake_fail_next(f->p, FAKE_VERIFY_IMAGE, 1, REFUSAL_REGISTRY_FAILED, "The registry is away."), 0);
+        s = manager_find_session(f->m, "cut");
+        assert_non_null(session_find_any_snapshot(s, 1));
+        WAIT_FOR(f, s->garbage_retry && timer_is_armed(s->garbage_retry));
+        assert_non_null(session_find_any_snapshot(s, 1));
+        assert_int_equal(timer_arm(s->garbage_retry, 0), 0);
+        WAIT_FOR(f, !s->snapshots);
+        assert_int_equal(s->generation, 0);
+        assert_int_equal(s->next_generation, 2);
 }
 
 /* What was made after a backup, or since the label was written, is in the registry under a number that is given out once more. */
@@ -532,6 +575,8 @@ int main(void) {
                 T(test_rebuild),
                 T(test_older_store),
                 T(test_backup_amid_a_hibernation),
+                T(test_backup_amid_a_snapshot),
+                T(test_cut_off_pushes),
                 T(test_number_used_twice),
                 T(test_jobs_are_kept),
         };
