@@ -55,7 +55,7 @@ typedef struct SnapshotRecord {
         uint64_t job;
         char *image;                    /* host/repo@sha256:…; NULL in intent */
         char *repository, *tag;         /* the tag is "" where only the digest is known */
-        char *witness;                  /* NULL in intent */
+        char *witness;                  /* NULL in intent, and of what was found in the registry */
         uint64_t bytes, uncompressed_bytes, entries;
         unsigned session_layers;
         usec_t created_usec, frozen_usec;
