@@ -37,6 +37,7 @@ static int attempt(LayerPass *p, Attempt *a, Refusal **reterr_refusal) {
                 .produce = produce,
                 .userdata = a,
                 .registry = p->registry,
+                .salt = p->salt,
                 .cancel = &a->cancel,
         };
         int r;

@@ -14,6 +14,7 @@ typedef struct LayerPass {
         LayerIndexReader *index;        /* or NULL */
         const char *new_index;          /* path, or NULL */
         Registry *registry;
+        uint32_t salt;                  /* of the stream */
         LayerChannel *channel;
         bool live, lossy;
         /* Called once, in another thread, when everything has been read; no attempt after that reads again. */

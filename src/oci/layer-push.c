@@ -228,6 +228,7 @@ static LayerPass make_pass(Push *p, LayerIndexReader *index, const char *new_ind
                 .index = index,
                 .new_index = new_index,
                 .registry = p->registry,
+                .salt = (uint32_t) p->request->generation,
                 .channel = p->channel,
                 .live = live,
                 .lossy = p->request->lossy,
@@ -256,7 +257,7 @@ static int one_pass(Push *p, Refusal **reterr_refusal) {
         int r;
 
         p->clean_usec = MIN(p->request->frozen_realtime_usec ?: UINT64_MAX, realtime_usec());
-        p->created_usec = p->clean_usec;
+        p->created_usec = realtime_usec();      /* in the config too, which is then another one at each attempt */
         if (p->request->new_index && !p->no_ctimes && !p->sync.running) {
                 r = sync_start(&p->sync);
                 if (r < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <endian.h>
 #include <isa-l.h>
 #include <pthread.h>
 #include <time.h>
@@ -151,6 +152,12 @@ static void *run_hasher(void *userdata) {
         return NULL;
 }
 
+/* In the place of the time in the header of the first member (MTIME; RFC 1952, 2.3.1), which who unpacks does not look at. */
+static void put_salt(Slot *slot, uint32_t salt) {
+        const uint32_t raw = htole32(salt);
+        memcpy(slot->out + 4, &raw, sizeof(raw));
+}
+
 static int compress_piece(Slot *slot, uint8_t *level_buf) {
         struct isal_zstream z;
 
@@ -183,13 +190,16 @@ static void *run_compressor(void *userdata) {
         while (await_piece(s, s->claimed) > 0) {
                 if (s->filled <= s->claimed)
                         continue;       /* the other one has taken it meanwhile */
-                Slot *slot = s->slots + s->claimed++ % SLOTS;
+                uint64_t n = s->claimed++;
+                Slot *slot = s->slots + n % SLOTS;
                 pthread_mutex_unlock(&s->lock);
                 int r = compress_piece(slot, level_buf);
                 if (r < 0) {
                         stop(s, r);
                         return NULL;
                 }
+                if (n == 0)
+                        put_salt(slot, s->spec->salt);
                 pthread_mutex_lock(&s->lock);
                 slot->packed = true;
                 pthread_cond_signal(&s->packing);

@@ -5,7 +5,7 @@
  * byte on a disk. Threads: the producer, one that hashes the tar, two that compress; the caller's sends.
  *
  * The tar is cut into pieces of exactly 1 MiB, each a gzip member of its own (RFC 1952, 2.2: members follow each other;
- * Docker reads them), so that the same tar gives the same blob on the same kind of CPU. */
+ * Docker reads them), so that the same tar with the same salt gives the same blob on the same kind of CPU. */
 
 #include <stdatomic.h>
 
@@ -20,6 +20,9 @@ typedef struct LayerStreamSpec {
         int (*produce)(layer_tar_sink sink, void *sink_userdata, void *userdata, Refusal **reterr_refusal);
         void *userdata;
         Registry *registry;
+        /* Goes into the blob. A registry that holds a damaged blob keeps it when the same bytes come once more (distribution
+         * 2.8), so a push that is tried again must have others. */
+        uint32_t salt;
         atomic_bool *cancel;            /* set here on a failure, so that the producer stops */
         atomic_uint_fast64_t *sent;     /* progress: compressed bytes */
 } LayerStreamSpec;

@@ -102,12 +102,23 @@ class PushTest(SessionTest):
     def test_same_tree_same_bytes(self):
         s = self.session("same")
         change_all_kinds(s.merged)
-        s.save(index=False)
-        a = self.registry.manifest(REPOSITORY, "same-g1")
-        s.image = s.base
-        s.save(index=False)
-        b = self.registry.manifest(REPOSITORY, "same-g2")
+        images = [Child(PROGRAM, s.request(tag=f"same-{i}")).result for i in "ab"]
+        self.assertNotIn(None, images)
+        a, b = (self.registry.manifest(REPOSITORY, f"same-{i}") for i in "ab")
         self.assertEqual(a["layers"], b["layers"])
+
+    def test_damaged_and_saved_again(self):
+        """The registry keeps a damaged blob when the same bytes come once more; an exited container has the same for ever."""
+        for what in "layers", "config":
+            s = self.session(f"damaged-{what}")
+            change_all_kinds(s.merged)
+            exited = int(time.time() * 1e6)
+            s.save(index=False, frozen_realtime_usec=exited)
+            manifest = self.registry.manifest(REPOSITORY, s.request()["tag"])
+            blob = manifest["config"] if what == "config" else manifest["layers"][-1]
+            os.truncate(self.registry.blob_path(blob["digest"]), blob["size"] // 2)
+            s.image = s.base
+            s.check(s.save(index=False, frozen_realtime_usec=exited))
 
     def test_number_used_twice(self):
         """After a lost store an exited container may be saved once more, by the same job: only the tag is another one."""
