@@ -225,6 +225,8 @@ static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
         if (r >= 0)
                 r = witness_check(c->base.agent, c->witness, &facts, &refusal);
         if (r >= 0)
+                r = container_check_whole(&facts, c->session, &refusal);
+        if (r >= 0)
                 r = ask_reason(c, &facts);
         container_facts_done(&facts);
         if (r < 0)

@@ -176,6 +176,7 @@ static int facts_parse_state(const json_t *json, ContainerFacts *f) {
 
         f->running = json_true_at(state, "Running");
         f->paused = json_true_at(state, "Paused");
+        f->dead = json_true_at(state, "Dead");
         f->pid = (pid_t) json_integer_at(state, "Pid");
         f->exit_code = (int) json_integer_at(state, "ExitCode");
         f->out_of_memory = json_true_at(state, "OOMKilled");
@@ -217,7 +218,22 @@ int agent_read_facts(Agent *a, const char *container, const EngineAnswer *answer
                                             : agent_refuse_answer(a, container, "inspect", answer, reterr_refusal);
 }
 
+/* The Engine says so before it takes away the first file, and tells of the container until the last one is gone, or for
+ * good if that fails (moby daemon/delete.go). */
+int container_check_whole(const ContainerFacts *f, const char *session, Refusal **reterr_refusal) {
+        if (!f->dead)
+                return 0;
+        return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
+                      "Container %.*s of session %s is being removed by somebody else, so what is left of its files is not saved. "
+                      "Go on from the last generation: stop the session with the option `discard`, then start it.",
+                      CONTAINER_SHORT, f->id, session);
+}
+
 int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal) {
+        int r = container_check_whole(f, session, reterr_refusal);
+
+        if (r < 0)
+                return r;
         if (strv_length(f->mounts) > 0)
                 return refuse(reterr_refusal, REFUSAL_FILES_REFUSED,
                               "Session %s has files outside of its writable layer, which would be lost: %s%s%s. "

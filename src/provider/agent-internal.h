@@ -112,6 +112,7 @@ int agent_refuse_answer(Agent *a, const char *container, const char *doing, cons
 typedef struct ContainerFacts {
         char *id;                       /* full */
         bool running, paused;
+        bool dead;                      /* its files are being removed, or some of them were */
         pid_t pid;                      /* 0 when it does not run */
         int exit_code;
         bool out_of_memory;
@@ -129,6 +130,8 @@ void container_facts_done(ContainerFacts *f);
 int container_facts_parse(const json_t *json, ContainerFacts *ret);
 /* The same of an answer that may be none. Refuses then. */
 int agent_read_facts(Agent *a, const char *container, const EngineAnswer *answer, ContainerFacts *ret, Refusal **reterr_refusal);
+/* Its files are whole, as far as the Engine knows. */
+int container_check_whole(const ContainerFacts *f, const char *session, Refusal **reterr_refusal);
 /* Refuses what cannot be saved in that way, or not at all. */
 int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal);
 /* The upper directory of the overlay that is mounted on / there. -ENOENT: none. */

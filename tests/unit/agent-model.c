@@ -28,11 +28,11 @@ static void answer_inspect(Fixture *f, int fd) {
 
         m->n_inspect++;
         snprintf(body, sizeof(body),
-                 "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"OOMKilled\":%s,\"StartedAt\":\"" STARTED "\","
+                 "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"OOMKilled\":%s,\"Dead\":%s,\"StartedAt\":\"" STARTED "\","
                  "\"FinishedAt\":\"%s\"},\"Config\":{\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},\"HostConfig\":{},"
                  "\"GraphDriver\":%s,\"Mounts\":%s}",
                  m->running ? "true" : "false", m->paused ? "true" : "false", m->running ? f->child : 0, m->exit_code,
-                 m->out_of_memory ? "true" : "false",
+                 m->out_of_memory ? "true" : "false", m->dead ? "true" : "false",
                  m->running ? "0001-01-01T00:00:00Z" : FINISHED, m->driver, m->mounts);
         answer(fd, 200, body);
 }

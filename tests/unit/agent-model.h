@@ -21,6 +21,7 @@
 typedef struct Model {
         bool exists, running, paused;
         int exit_code;
+        bool dead;                      /* its removal has begun */
         bool out_of_memory;             /* inspecting shows it */
         const char *mounts;             /* JSON */
         const char *driver;             /* JSON of GraphDriver */

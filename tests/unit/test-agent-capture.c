@@ -68,6 +68,32 @@ static void test_exited(void **state) {
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
 }
 
+static void begin_removal(Fixture *f, const char *stage) {
+        if (streq(stage, "copying"))
+                MODEL(f, m->dead = true);
+}
+
+/* The Engine goes on to tell of a container of which it has begun to remove the files. */
+static void test_being_removed(void **state) {
+        Fixture *f = *state;
+
+        MODEL(f, m->running = false);
+        f->on_stage = begin_removal;
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(count_requests(f, "\"verb\":\"push\""), 1);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(count_requests(f, "\"verb\":\"push\""), 1);
+        /* What was proven before that stays so. */
+        MODEL(f, m->dead = false);
+        f->on_stage = NULL;
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        MODEL(f, m->dead = true);
+        assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+}
+
 static void test_out_of_memory(void **state) {
         Fixture *f = *state;
 
@@ -378,6 +404,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exited, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_being_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
