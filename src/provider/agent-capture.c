@@ -552,6 +552,9 @@ static void on_turn(void *userdata) {
                 capture_progress(c, "waiting", 0, -1);
                 return;
         }
+        /* What is left of the one before would thaw what this one freezes, or take its note away. */
+        if (agent_freeze_is_unsettled(c->base.agent, c->container) && timer_arm(c->turn, SETTLE_USEC) >= 0)
+                return;
         r = capture_inspect(c, on_inspected);
         if (r < 0)
                 capture_fail(c, r, NULL);

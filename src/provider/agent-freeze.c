@@ -135,7 +135,7 @@ static void on_thaw_timer(void *userdata) {
                 thaw_finish(t, r, NULL);
 }
 
-static AgentThaw *find_thaw(Agent *a, const char *container) {
+static AgentThaw *find_thaw(const Agent *a, const char *container) {
         AgentThaw *t;
 
         DL_FOREACH(a->thaws, t)
@@ -285,6 +285,15 @@ AgentFreeze *agent_freeze_abandon(AgentFreeze *f) {
         if (f)
                 f->cb = NULL;
         return NULL;
+}
+
+bool agent_freeze_is_unsettled(const Agent *a, const char *container) {
+        const AgentFreeze *f;
+
+        DL_FOREACH(a->freezes, f)
+                if (streq(f->container, container))
+                        return true;
+        return find_thaw(a, container);
 }
 
 /* ---- the end */

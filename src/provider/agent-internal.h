@@ -16,6 +16,7 @@
 #define INSPECT_TIMEOUT_USEC (10 * USEC_PER_SEC)
 #define FREEZE_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define THAW_TIMEOUT_USEC (60 * USEC_PER_SEC)           /* with all retries; the note stays for the next attempt */
+#define SETTLE_USEC (50 * USEC_PER_MSEC)                /* until it is looked again whether a thaw is over */
 #define KILL_TIMEOUT_USEC (30 * USEC_PER_SEC)           /* from SIGKILL until it is seen to have exited */
 #define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)        /* of a container with all its files */
 #define SIGNAL_TIMEOUT_USEC (30 * USEC_PER_SEC)
@@ -223,6 +224,9 @@ AgentFreeze *agent_freeze_abandon(AgentFreeze *f);
  * `cb` may be NULL. */
 int agent_thaw_begin(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentThawWait **ret);
 AgentThawWait *agent_thaw_forget(AgentThawWait *w);     /* the thaw itself goes on */
+
+/* A freeze or a thaw of it is under way, whoever began it and has given it up since. */
+bool agent_freeze_is_unsettled(const Agent *a, const char *container);
 
 /* Those containers that are frozen, or may be, and nobody will thaw when the agent goes. */
 void agent_freezes_free(Agent *a);

@@ -127,7 +127,10 @@ static void answer_unpause(Fixture *f, int fd) {
         else {
                 m->paused = false;
                 let_run(f);
-                answer(fd, 204, "");
+                if (m->n_drop_unpause > 0)
+                        m->n_drop_unpause--;
+                else
+                        answer(fd, 204, "");
         }
 }
 

@@ -28,6 +28,7 @@ typedef struct Model {
         int fail_pause;                 /* status of the next answers, 0 = as the model says */
         int fail_unpause, n_fail_unpause;
         int drop_pause;                 /* carries it out, does not answer */
+        int n_drop_unpause;             /* the same of so many of the next ones */
         unsigned pause_delay_ms;
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */

@@ -343,6 +343,26 @@ static void test_cancel(void **state) {
         assert_false(noted(f));
 }
 
+/* A thaw whose answer was lost is asked for again, and must not meet what the next capture has frozen. */
+static void test_thaw_under_way(void **state) {
+        Fixture *f = *state;
+        ProviderCall *call = NULL;
+        NEED_CGROUP(f);
+
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hang", &call), 0);
+        f->on_stage = cancel_here;
+        f->n_done = 0;
+        run_until(f, 3);        /* preparing, freezing, copying */
+        f->on_stage = NULL;
+        MODEL(f, m->n_drop_unpause = 1);
+        provider_call_cancel(call);
+        UNTIL(f, MODEL(f, m->n_drop_unpause) == 0);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "slow"), 0);
+        assert_true(MODEL(f, m->paused));
+        assert_true(noted(f));
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+}
+
 /* The Engine froze it and did not say so. */
 static void test_lost_answer(void **state) {
         Fixture *f = *state;
@@ -412,6 +432,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failures_thaw, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_thaw_under_way, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
         };
