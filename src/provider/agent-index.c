@@ -54,10 +54,10 @@ int agent_index_commit(Agent *a, const char *container, const char *image) {
 
         if (!path || !new_path || !name)
                 return -ENOMEM;
-        if (unlink(path) < 0 && errno != ENOENT)
-                return -errno;
-        /* A capture may do without. */
+        /* A capture may do without; then the old one, with its generation, goes on to serve. */
         if (access(new_path, F_OK) < 0)
+                return -errno;
+        if (unlink(path) < 0 && errno != ENOENT)
                 return -errno;
         r = write_file_atomic(a->index_dir, name, image);
         if (r < 0)

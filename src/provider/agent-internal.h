@@ -254,7 +254,7 @@ typedef struct AgentIndex {
 void agent_index_done(AgentIndex *i);
 /* 0, whether or not there is one that can be used; -ENOMEM. */
 int agent_index_find(Agent *a, const char *container, AgentIndex *ret);
-/* The new one takes the place of the old one. */
+/* The new one takes the place of the old one. -ENOENT: there is none, and the old one stays. */
 int agent_index_commit(Agent *a, const char *container, const char *image);
 void agent_index_forget(Agent *a, const char *container);
 

@@ -241,6 +241,7 @@ static const char script[] =
         "esac\n"
         "case $(field tag) in\n"
         "hold) progress copying; result ;;\n"
+        "no-room) request=; result ;;\n"
         "slow) progress copying; sleep 0.3; result ;;\n"
         "error) echo '{\"type\":\"error\",\"code\":\"RegistryFailed\",\"message\":\"The registry is full.\"}'; exit 1 ;;\n"
         "die) kill -9 $$ ;;\n"

@@ -37,6 +37,17 @@ static void test_snapshot(void **state) {
         assert_int_equal(CALL(f, agent_check_witness(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
 }
 
+/* Its index could not be written: the one of the generation before serves the next capture. */
+static void test_index_not_written(void **state) {
+        Fixture *f = *state;
+
+        MODEL(f, m->running = false);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "no-room"), 0);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+        assert_int_equal(count_requests(f, "/index/" ID ".index\""), 2);
+}
+
 static void test_exited(void **state) {
         static const char *const times[] = { "\"started_at\":\"", "\"finished_at\":\"" };
         Fixture *f = *state;
@@ -423,6 +434,7 @@ static void test_queue(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_index_not_written, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_exited, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_being_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
