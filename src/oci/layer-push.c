@@ -173,8 +173,12 @@ static int open_parent(Push *p, bool by_index, Refusal **reterr_refusal) {
                 return r;
         layer_channel_stage(p->channel, "preparing", -1);
         r = layer_image_open(&q->registry, image, &p->parent, &refusal);
-        if (r == -EBADRQC && by_index && refusal->code == REFUSAL_NO_SUCH_IMAGE)
+        if (r == -EBADRQC && by_index) {
+                /* Gone or damaged. An index must not keep a session from being saved upon what its container runs from. */
+                if (refusal->code != REFUSAL_NO_SUCH_IMAGE)
+                        log_warning("Session %s is not saved upon its last generation: %s", q->session, refusal->message);
                 return -ESTALE;
+        }
         if (r == -EBADRQC)
                 *reterr_refusal = TAKE_PTR(refusal);
         if (r < 0)

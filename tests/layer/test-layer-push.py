@@ -395,6 +395,28 @@ done"""
         child = Child(PROGRAM, q)
         self.assertEqual(child.error["code"], "FilesRefused")
 
+    def test_generation_damaged(self):
+        """What the index describes is no longer whole in the registry: all is saved once more, upon what the container runs from."""
+        s = self.session("damaged")
+
+        def config(digest):
+            return self.registry.manifest(REPOSITORY, digest)["config"]["digest"]
+
+        def alter(digest):
+            with open(self.registry.blob_path(digest), "r+b") as f:
+                f.write(b" ")
+
+        def lose(digest):
+            os.unlink(self.registry.blob_path(digest))
+
+        for damage, of in (lose, config), (alter, config), (alter, lambda digest: digest):
+            write(f"{s.merged}/{damage.__name__}")
+            digest = s.save().result["manifest_digest"]
+            damage(of(digest))
+            child = s.save()
+            self.assertEqual(child.result["session_layers"], 1)
+            s.check(child)
+
     def test_young_files_count_as_changed(self):
         """A change time has the grain of a tick: what is as young as the freeze may change once more without a new one."""
         s = self.session("young")
