@@ -222,6 +222,9 @@ void operation_commit_surely(Operation *o) {
 }
 
 static bool is_to_be_destroyed(const Session *s) {
+        /* That request is not on the disk yet, and may be refused for it. */
+        if (s->destroy_wait)
+                return false;
         for (const Job *j = s->jobs; j; j = j->next)
                 if (j->type == JOB_DESTROY && j->state == JOB_QUEUED)
                         return true;

@@ -51,6 +51,7 @@ Session *session_free(Session *s) {
         timer_free(s->retry);
         timer_free(s->garbage_retry);
         commit_wait_cancel(s->garbage_wait);
+        commit_wait_cancel(s->destroy_wait);
         manager_forget_session(s->manager, s);
         session_spec_done(&s->spec);
         free(s->id);
@@ -291,9 +292,29 @@ static int check_registry(const Session *s, JobType verb, const JobOptions *opti
                       "Session \"%s\" cannot be saved: no registry is configured. Set URL= in the section [Registry] of orchestrator.conf and reload.", s->name);
 }
 
+/* Nothing that was asked before matters to a session that is to go. But a request that could not be saved is refused, and
+ * then what it would have replaced goes on. */
+static void on_destroy_saved(void *userdata, int r) {
+        Session *s = userdata;
+        Job *j, *destroy = NULL;
+
+        s->destroy_wait = NULL;
+        if (r < 0)
+                return;
+        DL_FOREACH(s->jobs, j)
+                if (j->type == JOB_DESTROY)
+                        destroy = j;
+        /* What is taken out of the queue by that keeps its pointer to the next. */
+        for (j = destroy ? s->jobs : NULL; j && j != destroy; j = j->next)
+                if (job_is_cancelable(j))
+                        (void) job_cancel(j, destroy->actor_uid, NULL);
+        if (s->operation)
+                operation_give_way(s->operation);
+}
+
 int session_request(Session *s, JobType verb, const JobOptions *options, uid_t actor, Job **ret, Refusal **reterr) {
         static const JobOptions none = {};
-        Job *j, *running;
+        Job *j;
         int r;
 
         if (!options)
@@ -314,19 +335,12 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
                 r = check_registry(s, verb, options, reterr);
         if (r >= 0)
                 r = check_provider(s, reterr);
+        if (r >= 0 && verb == JOB_DESTROY && s->jobs && !s->destroy_wait)
+                r = manager_on_commit(s->manager, on_destroy_saved, s, &s->destroy_wait);
+        if (r >= 0)
+                r = job_new(s->manager, s, verb, options, actor, &j);
         if (r < 0)
                 return r;
-
-        r = job_new(s->manager, s, verb, options, actor, &j);
-        if (r < 0)
-                return r;
-        /* Nothing that was asked before matters to a session that is to go. */
-        if (verb == JOB_DESTROY)
-                DL_FOREACH(s->jobs, running)
-                        if (running != j && job_is_cancelable(running))
-                                (void) job_cancel(running, actor, NULL);
-        if (verb == JOB_DESTROY && s->operation)
-                operation_give_way(s->operation);
         session_start_next_job(s);
         *ret = j;
         return 0;

@@ -81,6 +81,7 @@ struct Session {
         Timer *garbage_retry;
         Backoff garbage_backoff;
         CommitWait *garbage_wait;       /* what is to go is so on the disk first */
+        CommitWait *destroy_wait;       /* as is the request before which other jobs have to go */
         ProviderCall *call;             /* of the orchestrator itself, beside any operation: thaw, delete */
         Snapshot *garbage;              /* what the call deletes */
         TaskState task;

@@ -168,6 +168,42 @@ static void test_next_not_saved(void **state) {
         assert_int_equal(destroy->state, JOB_DONE);
 }
 
+/* A job that a refused request would have replaced goes on. */
+static void test_replacement_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "phi");
+
+        withdrawn = 0;
+        fake_set_latency(f->p, FAKE_CAPTURE, USEC_PER_SEC);
+        Job *hibernate = request(s, JOB_HIBERNATE, NULL);
+        WAIT_FOR(f, s->frozen);
+        Job *start = request(s, JOB_START, NULL);
+        WAIT_FOR(f, !start->dirty);
+        fill_disk(true);
+        Job *destroy = request(s, JOB_DESTROY, NULL);
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, destroy, NULL), 0);
+        WAIT_FOR(f, withdrawn == 1);
+        fill_disk(false);
+        assert_int_equal(destroy->state, JOB_CANCELED);
+        assert_int_equal(hibernate->state, JOB_RUNNING);
+        WAIT_FOR(f, job_state_is_ended(hibernate->state));
+        assert_int_equal(hibernate->state, JOB_DONE);
+        WAIT_FOR(f, job_state_is_ended(start->state));
+        assert_int_equal(start->state, JOB_DONE);
+
+        /* Nor is a session given up that was being made. */
+        fake_set_latency(f->p, FAKE_START, USEC_PER_SEC);
+        s = create(f, "chi", "base");
+        WAIT_FOR(f, s->state == SESSION_STARTING && !s->dirty);
+        fill_disk(true);
+        destroy = request(s, JOB_DESTROY, NULL);
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, destroy, NULL), 0);
+        WAIT_FOR(f, withdrawn == 2);
+        fill_disk(false);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->jobs);
+        assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
@@ -175,6 +211,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_request_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_queued_not_saved, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_next_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_replacement_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
         };
         log_open("test-core-unsaved");
