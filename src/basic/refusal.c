@@ -44,6 +44,8 @@ int refuse(Refusal **reterr, RefusalCode code, const char *format, ...) {
         if (vasprintf(&message, format, ap) < 0)
                 message = NULL;
         va_end(ap);
+        if (message && strlen(message) > REFUSAL_MESSAGE_MAX)
+                strcpy(message + REFUSAL_MESSAGE_MAX - 3, "...");
         if (message)
                 utf8_repair(message);   /* what was cut to a length may end within a character */
 

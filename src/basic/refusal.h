@@ -48,9 +48,12 @@ typedef enum RefusalCode {
         _REFUSAL_INVALID = -EINVAL,
 } RefusalCode;
 
+/* Bytes. Sentences quote what others said and what others named, and jobs are kept by the thousand, each with its own. */
+#define REFUSAL_MESSAGE_MAX 4096
+
 typedef struct Refusal {
         RefusalCode code;
-        char *message;          /* a full sentence, UTF-8 */
+        char *message;          /* a full sentence, UTF-8; cut with "..." if it was longer than that */
 } Refusal;
 
 const char *refusal_code_to_string(RefusalCode code);

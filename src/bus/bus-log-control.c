@@ -23,7 +23,7 @@ static int property_set_level(sd_bus *bus, const char *path, const char *interfa
         level = log_level_from_string(s);
         if (level < 0)
                 return bus_error_setf(reterr, REFUSAL_INVALID_ARGUMENT,
-                                      "\"%s\" is not a log level. Known are: emerg, alert, crit, err, warning, notice, info, debug.", s);
+                                      "\"%.64s\" is not a log level. Known are: emerg, alert, crit, err, warning, notice, info, debug.", s);
         log_info("Log level is %s now.", s);
         return log_set_max_level(level);
 }
@@ -42,7 +42,7 @@ static int property_set_target(sd_bus *bus, const char *path, const char *interf
         if (r < 0)
                 return r;
         if (log_set_target(s) < 0)
-                return bus_error_setf(reterr, REFUSAL_INVALID_ARGUMENT, "\"%s\" is not a log target. Known are: journal, console, auto.", s);
+                return bus_error_setf(reterr, REFUSAL_INVALID_ARGUMENT, "\"%.64s\" is not a log target. Known are: journal, console, auto.", s);
         return 0;
 }
 

@@ -38,7 +38,7 @@ typedef struct BusField {
         const char *name;
         const char *signature;
         size_t offset;
-        int (*append)(sd_bus_message *m, const void *object);   /* the value alone; >= 0 or -errno */
+        int (*append)(sd_bus_message *m, const void *object);   /* the value alone; about how many bytes, or -errno */
         unsigned flags;
 } BusField;
 

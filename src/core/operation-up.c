@@ -12,6 +12,9 @@
 #define TAKEN_AWAY_USEC (3 * USEC_PER_SEC)
 /* Of one session without a success, some five minutes after the first. */
 #define AUTOMATIC_STARTS_MAX 5U
+/* Bytes that are quoted of what a provider says: an Engine repeats the name of a program that it cannot start, however long
+ * that is, and the remedy comes after it. */
+#define SAID_MAX 1024
 
 static bool is_create(const Operation *o) {
         return o->job->type == JOB_CREATE;
@@ -274,11 +277,12 @@ static void step_created(Operation *o) {
 
 static void fail_start(Operation *o, RefusalCode code, const char *what) {
         Session *s = o->session;
-        const char *said = s->task_error;
+        const char *said = strempty(s->task_error);
+        bool is_long = strlen(said) > SAID_MAX;
         Refusal *error = NULL;
 
-        (void) refuse(&error, code, "Session \"%s\" could not be started: %s%s%s%s", s->name, what, isempty(said) ? "" : " The provider says: ",
-                      strempty(said), isempty(said) || endswith(said, ".") ? "" : ".");
+        (void) refuse(&error, code, "Session \"%s\" could not be started: %s%s%.*s%s", s->name, what, isempty(said) ? "" : " The provider says: ",
+                      SAID_MAX, said, is_long ? "..." : isempty(said) || endswith(said, ".") ? "" : ".");
         operation_fail(o, error);
 }
 

@@ -5,6 +5,12 @@
 /* Somebody types a password: longer than polkit's own dialogue lasts. */
 #define INTERACTIVE_TIMEOUT_USEC (5 * 60 * USEC_PER_SEC)
 
+/* An answer beyond 32 MiB makes the bus cut off who sends it. What an object takes in GetManagedObjects beside its long
+ * strings was measured as 900 bytes of either kind. */
+#define MANAGED_BYTES_MAX (28 * MIB)
+#define SESSION_BYTES 1400
+#define JOB_BYTES 1000
+
 static const BusObject objects[] = {
         { SWARM_PATH, SWARM_INTERFACE_MANAGER, manager_vtable },
         { SWARM_PATH_SESSION, SWARM_INTERFACE_SESSION, session_vtable, session_find, session_enumerate },
@@ -71,6 +77,32 @@ static void on_caller_gone(void *userdata, const char *sender) {
                 bus_polkit_caller_gone(f->polkit, sender);
 }
 
+static size_t bytes_of(const char *s) {
+        return strlen(strempty(s));
+}
+
+static size_t managed_bytes(const Manager *m) {
+        size_t n = 0;
+
+        for (const Session *s = m->sessions_by_id; s; s = s->hh_id.next)
+                n += SESSION_BYTES + bytes_of(s->state_detail) + bytes_of(s->image) + bytes_of(session_current_image(s));
+        for (const Job *j = m->jobs; j; j = j->hh.next)
+                n += JOB_BYTES + bytes_of(j->stage) + (j->error ? bytes_of(j->error->message) : 0);
+        return n;
+}
+
+/* Before the library answers by itself; 0 lets it. */
+static int on_root(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
+        const Manager *manager = ((Front *) userdata)->manager;
+
+        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects") <= 0 ||
+            managed_bytes(manager) <= MANAGED_BYTES_MAX)
+                return 0;
+        return bus_error_setf(reterr, REFUSAL_LIMIT_EXCEEDED,
+                              "%u sessions and %u jobs are more than one message can hold. ListSessions and ListJobs list them in pages.",
+                              HASH_CNT(hh_id, manager->sessions_by_id), HASH_COUNT(manager->jobs));
+}
+
 /* For LogControl1's properties. */
 static int authorize_log_control(void *userdata, sd_bus_message *m, sd_bus_error *reterr) {
         Front *f = userdata;
@@ -95,7 +127,9 @@ static int front_register(Front *f) {
         r = bus_register_objects(f->bus, objects, ELEMENTSOF(objects), f);
         if (r < 0)
                 return r;
-        r = sd_bus_add_object_manager(f->bus, NULL, SWARM_PATH);
+        r = sd_bus_add_object(f->bus, NULL, SWARM_PATH, on_root, f);
+        if (r >= 0)
+                r = sd_bus_add_object_manager(f->bus, NULL, SWARM_PATH);
         if (r < 0)
                 return r;
         f->log_control = (BusLogControl) {

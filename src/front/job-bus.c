@@ -50,8 +50,10 @@ static int append_error_name(sd_bus_message *m, const void *object) {
 
 static int append_error_message(sd_bus_message *m, const void *object) {
         const Job *j = object;
+        const char *message = j->error ? j->error->message : "";
+        int r = sd_bus_message_append_basic(m, 's', message);
 
-        return sd_bus_message_append_basic(m, 's', j->error ? j->error->message : "");
+        return r < 0 ? r : (int) strlen(message);
 }
 
 static int append_cancelable(sd_bus_message *m, const void *object) {

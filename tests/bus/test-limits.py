@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One test for each row of docs/limits.md that a caller can meet on the bus."""
 
+import contextlib
+import sqlite3
+
 from harness import *
 
 LIMITS = '''[Manager]
@@ -71,6 +74,35 @@ class Limits(BusTest):
         self.rig.restart()
         rows, _ = self.rig.client().manager('ListJobs', 'a{sv}t', {}, 0)
         self.assertEqual([r['Id'] for r in rows], [6, 5, 4, 3])
+
+    def add_jobs(self, count, message):
+        """To the state, with the service stopped: copies of the first."""
+        columns = 'type, session, owner_uid, state, bytes_done, bytes_total, created_usec, started_usec, ended_usec, frozen_usec'
+        with contextlib.closing(sqlite3.connect(self.rig.dir / 'state/orchestrator.sqlite')) as db, db:
+            db.execute('WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) '
+                       f"INSERT INTO jobs ({columns}, error_name, error_message) SELECT {columns}, 'Internal', ? "
+                       'FROM n, (SELECT * FROM jobs WHERE id = 1)', [count, message])
+
+    def test_one_message(self):
+        """Who sends more than 32 MiB at once is cut off by the bus."""
+        def objects():
+            return self.rig.client().call(NAME, PATH, 'org.freedesktop.DBus.ObjectManager', 'GetManagedObjects', timeout=60)
+        self.rig.configure(LIMITS.replace('JobsMax=4', 'JobsMax=100000'))
+        self.rig.restart()
+        self.rig.client().run('r')
+        self.rig.stop()
+        self.add_jobs(1000, 'x' * 100000)       # an earlier version did not bound its sentences
+        self.rig.start()
+        self.assertGreater(len(objects()), 1000)
+        rows, _ = self.rig.client().manager('ListJobs', 'a{sv}t', {}, 0)
+        self.assertEqual(rows[0]['ErrorMessage'], 'x' * 4093 + '...')
+        self.assertLess(len(rows), 300)
+        self.rig.stop()
+        self.add_jobs(30000, None)
+        self.rig.start()
+        self.refused('LimitExceeded', '1 sessions and 31001 jobs are more than one message can hold', objects)
+        rows, _ = self.rig.client().manager('ListJobs', 'a{sv}t', {}, 0)
+        self.assertEqual(len(rows), 1000)
 
     def test_running_jobs_per_user(self):
         for i in range(2):

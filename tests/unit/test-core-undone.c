@@ -171,6 +171,31 @@ static void test_create_fails(void **state) {
         run_job(f, s, JOB_DESTROY, NULL);
 }
 
+/* What the provider says can be as long as a caller made the name of a program. */
+static void test_long_reason(void **state) {
+        char said[100 * 1024 + 1];
+        ProviderObserver observer;
+        Fixture *f = *state;
+
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        Session *s = create(f, "kappa", "base");
+        Job *j = s->jobs;
+        WAIT_FOR(f, s->state == SESSION_STARTING);
+        memset(said, 'x', sizeof(said) - 1);
+        said[sizeof(said) - 1] = 0;
+        (void) manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &(ProviderObservation) { .session = s->id, .exists = true, .wanted = true, .task = TASK_FAILED, .error = said },
+                            observer.userdata);
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->operation);
+        assert_true(strlen(j->error->message) < 2048);
+        assert_non_null(strstr(j->error->message, "xxx... Session \"kappa\" is left as failed: start it when that is mended"));
+
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        assert_int_equal(refuse(&refusal, REFUSAL_INTERNAL, "\"%s\" is not understood.", said), -EBADRQC);
+        assert_int_equal(strlen(refusal->message), REFUSAL_MESSAGE_MAX);
+        assert_non_null(endswith(refusal->message, "xxx..."));
+}
+
 typedef struct Ended {
         unsigned n;
         char name[64], reason[64];
@@ -473,6 +498,7 @@ int main(void) {
                 T(test_rest_of_nothing),
                 T(test_cancel),
                 T(test_create_fails),
+                T(test_long_reason),
                 T(test_create_canceled),
                 T(test_create_canceled_and_crash),
                 T(test_destroy_while_created),
