@@ -130,7 +130,11 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = sd_bus_message_append_strv(reply, warnings);
-        return r < 0 ? r : front_reply_done(f, m, reply, uid, "reload", &NO_SUBJECT, 0);
+        if (r < 0)
+                return r;
+        /* Nothing of it is kept in the state, so it does not wait for a disk that may be full. */
+        log_event(LOG_INFO, MESSAGE_REQUEST_ACCEPTED, LOG_FIELDS(.actor_uid = uid), "uid %u asked to reload the configuration.", uid);
+        return sd_bus_send(NULL, reply, NULL);
 }
 
 static int property_get_version(sd_bus *bus, const char *path, const char *interface, const char *property,

@@ -190,6 +190,7 @@ class Service(BusTest):
         try:
             self.refused('StoreFailed', 'could not be saved, so nothing was done', self.alice.create, 'lost')
             self.refused('StoreFailed', 'could not be saved', self.alice.verb, 'Snapshot', 'before')
+            self.assertEqual(self.root.manager('Reload'), [])
             self.assertFalse(self.alice.manager('GetStatus')['StoreHealthy'])
             self.assertEqual(self.alice.state('before'), 'running')
         finally:
