@@ -52,7 +52,7 @@ class Terminals(SwarmctlTest):
 
     def test_pager(self):
         pager = self.rig.dir / 'pager'
-        pager.write_text('#!/bin/sh\necho paged\nexec cat\n')
+        pager.write_text('#!/bin/sh\necho paged "$#"\nexec cat\n')
         pager.chmod(0o755)
         self.env['PAGER'] = str(pager)
         self.addCleanup(self.env.pop, 'PAGER')
@@ -60,6 +60,8 @@ class Terminals(SwarmctlTest):
         self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'(?s)^paged.*fake-1.*2 nodes listed')
         self.assertNotIn('paged', self.spawn('nodes', '--no-pager', streams=streams).end()[2])
         self.assertNotIn('paged', self.ctl('nodes')[0])
+        self.env['PAGER'] = f'{pager} -F  -R'
+        self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'(?s)^paged 2.*fake-1')
         self.env['PAGER'] = '/nonexistent'
         self.assertIn('fake-1', self.spawn('nodes', streams=streams).end()[2])
 

@@ -172,6 +172,16 @@ static void test_signals(void **state) {
         assert_int_equal(parse_signal("0", &signo), -ERANGE);
         assert_int_equal(parse_signal("", &signo), -EINVAL);
         assert_int_equal(parse_signal("SIG", &signo), -EINVAL);
+        /* The names that a shell completes. */
+        assert_int_equal(parse_signal("SIGRTMIN", &signo), 0);
+        assert_int_equal(signo, 34);
+        assert_int_equal(parse_signal("RTMIN+3", &signo), 0);
+        assert_int_equal(signo, 37);
+        assert_int_equal(parse_signal("SIGRTMAX-14", &signo), 0);
+        assert_int_equal(signo, 50);
+        assert_int_equal(parse_signal("SIGRTMIN+31", &signo), -ERANGE);
+        assert_int_equal(parse_signal("SIGRTMIN-1", &signo), -EINVAL);
+        assert_int_equal(parse_signal("SIGRTMAX+", &signo), -EINVAL);
 }
 
 static void test_env_file(void **state) {

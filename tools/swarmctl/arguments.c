@@ -53,6 +53,19 @@ static int parse_owner(const char *s, uid_t *ret) {
         return 0;
 }
 
+/* "RTMIN", "RTMIN+3", "RTMAX-1", as kill(1) lists them. */
+static int parse_realtime_signal(const char *s, int *ret) {
+        const char *above = startswith(s, "RTMIN"), *rest = above ? above : startswith(s, "RTMAX");
+        uint64_t n = 0;
+
+        if (!rest || (*rest && (*rest != (above ? '+' : '-') || parse_u64(rest + 1, &n) < 0)))
+                return -EINVAL;
+        if (n > (uint64_t) (SIGRTMAX - SIGRTMIN))
+                return -ERANGE;
+        *ret = above ? SIGRTMIN + (int) n : SIGRTMAX - (int) n;
+        return 0;
+}
+
 int parse_signal(const char *s, int *ret) {
         uint64_t number;
 
@@ -68,7 +81,7 @@ int parse_signal(const char *s, int *ret) {
                         *ret = i;
                         return 0;
                 }
-        return -EINVAL;
+        return parse_realtime_signal(name ? name : s, ret);
 }
 
 int parse_cpus(const char *s, double *ret) {

@@ -7,6 +7,8 @@
 
 #include "output.h"
 
+#define PAGER_WORDS_MAX 16
+
 static pid_t pager_pid;
 static int pager_stdout = -EBADF;       /* what stdout was before */
 
@@ -21,6 +23,20 @@ static const char *pager_program(void) {
         return "less";
 }
 
+/* A program with arguments, as in PAGER="less -R". Returns only if it cannot be run. */
+static void exec_words(const char *line) {
+        _cleanup_free_ char *copy = strdup(line);
+        char *words[PAGER_WORDS_MAX + 1] = {}, *rest = copy;
+
+        for (size_t n = 0; rest && n < PAGER_WORDS_MAX;) {
+                char *word = strsep(&rest, " \t");
+                if (*word)
+                        words[n++] = word;
+        }
+        if (words[0])
+                (void) execvp(words[0], words);
+}
+
 static _noreturn_ void pager_run(const char *program, int input, pid_t parent) {
         (void) prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
@@ -31,7 +47,7 @@ static _noreturn_ void pager_run(const char *program, int input, pid_t parent) {
         (void) setenv("LESS", "FRSXMK", true);
         (void) setenv("LESSCHARSET", "utf-8", true);
         (void) setenv("LESSSECURE", "1", true);
-        (void) execlp(program, program, (char *) NULL);
+        exec_words(program);
         /* No such program: the text as it is. */
         (void) execlp("cat", "cat", (char *) NULL);
         _exit(EXIT_FAILURE);

@@ -23,7 +23,11 @@ _swarmctl() {
         for ((i = 1; i < COMP_CWORD; i++)); do
                 word=${COMP_WORDS[i]}
                 case $word in
-                -H | --host) __swarmctl_host=(-H "${COMP_WORDS[i + 1]}") && ((i++)) ;;
+                -H | --host)
+                        ((++i))
+                        [[ ${COMP_WORDS[i]} != = ]] || ((++i))
+                        __swarmctl_host=(-H "${COMP_WORDS[i]}")
+                        ;;
                 -*) ;;
                 *) [[ ${COMP_WORDS[i - 1]} == = || $verb ]] || verb=$word ;;
                 esac
