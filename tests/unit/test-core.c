@@ -206,13 +206,21 @@ static void test_last_of_several_assignments_counts(void **state) {
 static void test_limits(void **state) {
         Fixture *f = *state;
         _cleanup_refusal_ Refusal *refusal = NULL;
-        Session *s;
-        Job *j;
+        Session *s, *other;
+        Job *j, *none;
 
         WAIT_FOR(f, provider_ready(f));
         f->m->config->sessions_per_user_max = 1;
         SessionParameters p = { .image = "base", .owner = UID_UNSET };
+        f->m->config->running_jobs_per_user_max = 1;
         assert_int_equal(manager_create_session(f->m, &p, 1000, &s, &j, &refusal), 0);
+        /* a creation is a job as any other, whoever is to own the session */
+        p.owner = 1001;
+        assert_int_equal(manager_create_session(f->m, &p, 1000, &other, &none, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_LIMIT_EXCEEDED);
+        refusal = refusal_free(refusal);
+        p.owner = UID_UNSET;
+        WAIT_FOR(f, job_state_is_ended(j->state));
         assert_true(session_name_is_valid(s->name));
         assert_true(session_id_is_valid(s->id));
         assert_false(session_name_is_valid(s->id));
