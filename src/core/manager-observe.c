@@ -376,9 +376,16 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         s->list_serial = e->list_serial;
 }
 
+/* Not by its name, which anybody may write into the label of a service of his own. */
+static Session *find_by_id(Manager *m, const char *id) {
+        Session *s = manager_find_session(m, id);
+
+        return s && streq(s->id, id) ? s : NULL;
+}
+
 static void on_session(Provider *p, const ProviderObservation *o, void *userdata) {
         ProviderEntry *e = userdata;
-        Session *s = manager_find_session(e->manager, o->session);
+        Session *s = find_by_id(e->manager, o->session);
 
         if (!s && o->exists && !e->manager->stopping)
                 s = session_rebuild(e, o);

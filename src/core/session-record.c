@@ -160,8 +160,11 @@ int session_from_label(Manager *m, const char *id, const char *label, const char
         rec.created_usec = (usec_t) created;
         rec.generation = generation;
         r = session_from_record(m, &rec, ret);
-        if (r >= 0 && generation > 0)
+        if (r >= 0 && generation > 0) {
                 r = session_add_snapshot_of_label(*ret, generation, image);
+                if (r < 0)
+                        *ret = session_free(*ret);
+        }
 finish:
         json_decref(o);
         return r;

@@ -538,6 +538,28 @@ static void test_number_used_twice(void **state) {
         assert_string_not_equal(session_find_snapshot(s, 1)->record.image, image);
 }
 
+/* Labels are anybody's who may talk to the Engine: one with the name of a session is not that session, and one that cannot be
+ * taken up leaves nothing behind. */
+static void test_foreign_labels(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "tau");
+        ProviderObserver observer;
+        _cleanup_free_ char *label = NULL;
+
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &(const ProviderObservation) { .session = "tau", .exists = true, .task = TASK_NONE }, observer.userdata);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(s->task, TASK_RUNNING);
+
+        /* one of ours whose image somebody has changed to a tag */
+        assert_int_equal(session_to_label(s, &label), 0);
+        observer.on_session(f->p, &(const ProviderObservation) {
+                .session = "0abcdefghjkm", .exists = true, .image = "busybox:latest", .generation = 3, .record = label,
+        }, observer.userdata);
+        assert_null(manager_find_session(f->m, "0abcdefghjkm"));
+        assert_int_equal(HASH_CNT(hh_id, f->m->sessions_by_id), 1);
+}
+
 static usec_t just_after_the_epoch(void) {
         return 60 * USEC_PER_SEC;
 }
@@ -586,6 +608,7 @@ int main(void) {
                 T(test_backup_amid_a_snapshot),
                 T(test_cut_off_pushes),
                 T(test_number_used_twice),
+                T(test_foreign_labels),
                 T(test_jobs_are_kept),
         };
         log_open("test-core");
