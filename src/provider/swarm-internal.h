@@ -168,6 +168,8 @@ struct SwarmCall {
         unsigned tries;
         usec_t containers_usec;         /* remove: when the tasks were gone, or a container was removed */
         bool place_again, tasks_known;
+        bool in_doubt;                  /* the answer to a create or an update that starts it was lost */
+        bool in_force;                  /* and yet the service is as that has asked for */
         bool slot_known;                /* no task is left of the last run, or it is not worth waiting for */
         uint64_t force_update;          /* of the last run */
         usec_t slot_since_usec, slot_seen_usec; /* CLOCK_BOOTTIME: the first and the last answer without a gap between them */

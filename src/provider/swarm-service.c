@@ -84,6 +84,7 @@ static void on_created(const EngineAnswer *a, void *userdata) {
                 prepare_again(c, step_create);
                 return;
         }
+        c->in_doubt = c->in_doubt || a->outcome == ENGINE_UNKNOWN;
         /* It is there already, or may be: whose it is shows when it is read. */
         if ((a->status == 409 || a->outcome == ENGINE_UNKNOWN) && ++c->tries < TRIES_MAX && !swarm_call_expired(c))
                 swarm_call_later(c, c->tries > 1 ? AGAIN_USEC : 0, step_read);
@@ -125,6 +126,8 @@ static void on_run(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
 
         c->engine = NULL;
+        /* An update that was sent twice, since nobody knew of the first, is out of sequence. */
+        c->in_doubt = c->in_doubt || a->outcome == ENGINE_UNKNOWN || a->outcome == ENGINE_CONFLICT;
         if (a->outcome == ENGINE_OK) {
                 settle(c);
                 swarm_call_finish(c, 0, NULL);
@@ -171,6 +174,15 @@ static bool has_failed(SwarmCall *c) {
         return ss && ss->task == TASK_FAILED;
 }
 
+static uint64_t sent_force_update(const SwarmCall *c) {
+        return json_u64(json_at(c->sent ?: c->body, "TaskTemplate", "ForceUpdate"));
+}
+
+/* Only the answer was lost: the service is what this call has asked for. */
+static bool is_in_force(const SwarmCall *c, const SwarmService *service) {
+        return c->in_doubt && service->replicas > 0 && service->force_update == sent_force_update(c) && streq_ptr(service->image, c->image);
+}
+
 /* What there is of it decides whether it is started, runs already, or holds files that nobody has saved. */
 static void on_run_tasks(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
@@ -186,10 +198,17 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
                 return;
         }
         json_array_foreach(a->json, i, o)
-                if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && swarm_task_is_better(&t, found ? &best : NULL)) {
+                if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && !(c->in_force && t.force_update < sent_force_update(c)) &&
+                    swarm_task_is_better(&t, found ? &best : NULL)) {
                         best = t;
                         found = true;
                 }
+        /* Swarm is about to make its task. One more update, and it would end that for another, with what was written by then. */
+        if (c->in_force && !found) {
+                look_at(c->swarm, c->service);
+                swarm_call_finish(c, 0, NULL);
+                return;
+        }
         meaning = found ? swarm_task_meaning(&best, best.node && swarm_node_is_down(c->swarm, best.node)) : TASK_NONE;
         if (found && best.desired <= SWARM_TASK_RUNNING && streq_ptr(best.image, c->image) && !has_failed(c) &&
             (meaning == TASK_PENDING || meaning == TASK_STARTING || meaning == TASK_RUNNING)) {
@@ -234,10 +253,12 @@ static void on_read(const EngineAnswer *a, void *userdata) {
                 refuse_name(c);
         else if (service.replicas == 0 && !c->slot_known)
                 swarm_wait_for_slot(c, service.force_update, step_read);
-        else if (service.replicas == 0 || c->tasks_known)
+        else if (service.replicas == 0 || (c->tasks_known && !is_in_force(c, &service)))
                 run_service(c, &service);
         else {
                 c->tasks_known = true;
+                c->in_force = is_in_force(c, &service);
+                c->in_doubt = false;
                 ask_run_tasks(c);
         }
 }

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the Swarm provider asks of an Engine, and what it makes of answers that are lost, late or of no use. */
+
+#include "engine-script.h"
+#include "provider/swarm-internal.h"
+
+#define INFO "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SystemTime\":\"%s\"," \
+             "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
+#define INFO_NOW "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
+#define NETWORKS "[{\"Name\":\"n\",\"Id\":\"net\",\"Driver\":\"overlay\",\"Scope\":\"swarm\"}]"
+#define SERVICE(version, replicas, force) \
+        "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\"}," \
+        "\"Mode\":{\"Replicated\":{\"Replicas\":" replicas "}}," \
+        "\"TaskTemplate\":{\"ForceUpdate\":" force ",\"ContainerSpec\":{\"Image\":\"h/r@sha256:1\"}}}}"
+
+typedef struct World {
+        EngineScript server;
+        sd_event *event;
+        Http *http;
+        Provider *p;
+        bool done;
+        int result;
+        ProviderHealth health;
+        char *detail;
+} World;
+
+static void world_open(World *w, const Exchange *script, size_t n) {
+        *w = (World) { .health = PROVIDER_HEALTHY };
+        engine_script_open(&w->server);
+        engine_script_serve(&w->server, script, n);
+        assert_int_equal(sd_event_new(&w->event), 0);
+        assert_int_equal(http_new(w->event, &w->http), 0);
+        assert_int_equal(swarm_provider_new(w->event, w->http, &(const SwarmConfig) {
+                .engine_socket = w->server.socket, .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "local",
+        }, &w->p), 0);
+}
+
+static void world_close(World *w) {
+        provider_free(w->p);
+        http_free(w->http);
+        sd_event_unref(w->event);
+        engine_script_close(&w->server);
+        free(w->detail);
+        assert_false(w->server.wrong);
+        assert_int_equal(w->server.served, w->server.n_script);
+}
+
+static void on_done(void *userdata, int r, const Refusal *refusal) {
+        World *w = userdata;
+
+        w->done = true;
+        w->result = r;
+}
+
+typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
+
+static void start(World *w, start_fn fn) {
+        static const ProviderSpec spec = { .session = "abc", .name = "web", .image = "h/r@sha256:1", .record = "{}", .memory_bytes = GIB };
+        ProviderCall *call;
+
+        assert_int_equal(fn(w->p, &spec, on_done, w, &call), 0);
+        while (!w->done)
+                assert_true(sd_event_run(w->event, 10 * USEC_PER_SEC) > 0);
+        assert_int_equal(w->result, 0);
+}
+
+/* The update is in force and Swarm has made no task of it yet. Another one would end the container that is about to begin, with
+ * what it has written by then. */
+static void test_answer_to_run_lost(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "0", "4") },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "0", "4") },
+                { "POST /v1.44/services/s1/update?version=7", NULL, NULL, NULL },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("8", "1", "5") },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        start(&w, w.p->vtable->run);
+        world_close(&w);
+}
+
+static void test_answer_to_create_lost(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "POST /v1.44/services/create", NULL, NULL, NULL },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "0") },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        start(&w, w.p->vtable->create);
+        world_close(&w);
+}
+
+/* The same where its last task had failed, which Swarm may list on. */
+static void test_answer_to_another_run_lost(void **state) {
+#define FAILED "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"rejected\"},\"Spec\":{\"ForceUpdate\":4}}]"
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=7", "500 Oops", NULL, "{\"message\":\"rpc error: update out of sequence\"}" },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("8", "1", "5") },
+                { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        start(&w, w.p->vtable->run);
+        world_close(&w);
+}
+
+/* Somebody else's change is no start. */
+static void test_conflict_with_another(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=7", "500 Oops", NULL, "{\"message\":\"rpc error: update out of sequence\"}" },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("8", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=8", "200 OK", NULL, "{}" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        start(&w, w.p->vtable->run);
+        world_close(&w);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
+                cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
