@@ -57,7 +57,6 @@ void swarm_take_info(Swarm *s, const SwarmInfo *info) {
         s->info = *info;
         s->info_known = true;
         (void) free_and_strdup(&s->local_node, info->node);
-        (void) free_and_strdup(&s->system_time, info->system_time);
         (void) free_and_strdup(&s->engine_version, info->version);
         s->layers_hidden = !streq_ptr(info->storage_driver, "overlay2");
         s->info.node = s->info.error = s->info.version = s->info.system_time = s->info.storage_driver = NULL;
@@ -83,10 +82,18 @@ void swarm_connect_later(Swarm *s, usec_t after_usec) {
 }
 
 int swarm_check_answer(Swarm *s, const EngineAnswer *a) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        bool listing = s->phase == SWARM_LISTING;
+
         if (a->outcome == ENGINE_OK)
                 return 0;
         log_debug("Docker at %s: %s", engine_socket(s->engine), a->message);
         swarm_connect_later(s, backoff_next(&s->backoff));
+        /* An Engine whose Swarm has no leader says of itself that all is well. */
+        if (listing) {
+                (void) swarm_error_refusal(s, a, "list what runs in its Swarm", &refusal);
+                set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : a->message);
+        }
         return -EIO;
 }
 
@@ -144,6 +151,9 @@ static void on_info(const EngineAnswer *a, void *userdata) {
                 return;
         }
         swarm_take_info(s, &info);
+        /* Nobody else's question makes that later: what happened in between would be neither in the list nor told. */
+        if (s->phase == SWARM_ASKING)
+                (void) free_and_strdup(&s->system_time, info.system_time);
         if (swarm_check_info(s, &info, &refusal) < 0) {
                 swarm_connect_later(s, WAIT_USEC);
                 set_health(s, PROVIDER_UNAVAILABLE, refusal ? refusal->message : NULL);

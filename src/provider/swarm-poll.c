@@ -253,6 +253,7 @@ static void ask_ended(Swarm *s) {
         r = path ? engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = path,
+                .response_max = SWARM_TASKS_SIZE_MAX,
                 .on_done = on_ended,
                 .userdata = s,
         }, &s->ending) : -ENOMEM;

@@ -5,9 +5,8 @@
 #include "engine-script.h"
 #include "provider/swarm-internal.h"
 
-#define INFO "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SystemTime\":\"%s\"," \
-             "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
-#define INFO_NOW "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
+#define INFO_NOW "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SystemTime\":\"2026-11-21T01:00:02Z\"," \
+                 "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
 #define NETWORKS "[{\"Name\":\"n\",\"Id\":\"net\",\"Driver\":\"overlay\",\"Scope\":\"swarm\"}]"
 #define SERVICE(version, replicas, force) \
         "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\"}," \
@@ -143,10 +142,91 @@ static void test_conflict_with_another(void **state) {
         world_close(&w);
 }
 
+/* Events are asked for from the time on at which the connection was made: a creation that asks the Engine how it is while
+ * the list is read must not make that later. */
+static void test_events_of_the_list(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "POST /v1.44/services/create", "200 OK", NULL, "{\"ID\":\"s1\"}" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        swarm_of(w.p)->phase = SWARM_LISTING;
+        assert_int_equal(free_and_strdup(&swarm_of(w.p)->system_time, "2026-11-21T01:00:01Z"), 0);
+        start(&w, w.p->vtable->create);
+        assert_string_equal(swarm_of(w.p)->system_time, "2026-11-21T01:00:01Z");
+        world_close(&w);
+}
+
+/* What has ended is told by as much text as a list of all. */
+static void test_much_has_ended(void **state) {
+        static const char head[] = "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"complete\"},\"Spec\":\"",
+                          tail[] = "\"}]";
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "i", .version = 1, .replicas = 1 };
+        const size_t size = 20 * MIB;
+        _cleanup_free_ char *body = malloc(size);
+        SwarmSession *ss;
+        Swarm *s;
+        World w;
+
+        assert_non_null(body);
+        memset(body, 'x', size);
+        memcpy(body, head, strlen(head));
+        strcpy(body + size - sizeof(tail), tail);
+        const Exchange script[] = { PING("1.44"), { "GET /v1.44/tasks", "200 OK", NULL, body } };
+
+        world_open(&w, script, ELEMENTSOF(script));
+        s = swarm_of(w.p);
+        assert_int_equal(swarm_session_update(s, &service, &ss), 0);
+        swarm_session_set_task(ss, &(const SwarmTask) {
+                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "i", .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING,
+        });
+        ss->hot_until_usec = 0;
+        s->phase = SWARM_WATCHING;
+        s->swept_usec = swarm_now();
+        assert_int_equal(timer_arm(s->sweep, 0), 0);
+        while (ss->hot_until_usec == 0 && s->phase == SWARM_WATCHING)
+                assert_true(sd_event_run(w.event, 20 * USEC_PER_SEC) > 0);
+        assert_int_equal(s->phase, SWARM_WATCHING);
+        world_close(&w);
+}
+
+static void note_health(Provider *p, ProviderHealth health, const char *detail, void *userdata) {
+        World *w = userdata;
+
+        w->health = health;
+        assert_int_equal(free_and_strdup(&w->detail, detail), 0);
+}
+
+/* An Engine that answers, but does not list what runs in its Swarm: nothing is known, and whoever waits sees why. */
+static void test_list_fails(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/nodes", "500 Oops", NULL, "{\"message\":\"rpc error: the raft log is damaged\"}" },
+        };
+        ProviderObserver observer = { .on_health = note_health };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        observer.userdata = &w;
+        assert_int_equal(w.p->vtable->start(w.p, &observer), 0);
+        while (w.server.served < ELEMENTSOF(script) || swarm_of(w.p)->phase != SWARM_WAITING)
+                assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
+        assert_int_equal(w.health, PROVIDER_UNAVAILABLE);
+        assert_non_null(w.detail);
+        assert_non_null(strstr(w.detail, "the raft log is damaged"));
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
+                cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
