@@ -169,8 +169,7 @@ static void run_service(SwarmCall *c, const SwarmService *service) {
 }
 
 /* One that Swarm would go on trying to place for ever. */
-static bool has_failed(SwarmCall *c) {
-        SwarmSession *ss = swarm_session_find(c->swarm, c->session);
+static bool has_failed(const SwarmSession *ss) {
         return ss && ss->task == TASK_FAILED;
 }
 
@@ -183,9 +182,15 @@ static bool is_in_force(const SwarmCall *c, const SwarmService *service) {
         return c->in_doubt && service->replicas > 0 && service->force_update == sent_force_update(c) && streq_ptr(service->image, c->image);
 }
 
+/* The Engine has said so; its task says it a moment later. */
+static bool has_ended(const SwarmSession *ss, const SwarmTask *t) {
+        return ss && ss->container_ended && streq_ptr(ss->container, t->container);
+}
+
 /* What there is of it decides whether it is started, runs already, or holds files that nobody has saved. */
 static void on_run_tasks(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
+        const SwarmSession *ss = swarm_session_find(c->swarm, c->session);
         SwarmTask best, t;
         bool found = false;
         TaskState meaning;
@@ -209,8 +214,9 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
                 swarm_call_finish(c, 0, NULL);
                 return;
         }
-        meaning = found ? swarm_task_meaning(&best, best.node && swarm_node_is_down(c->swarm, best.node)) : TASK_NONE;
-        if (found && best.desired <= SWARM_TASK_RUNNING && streq_ptr(best.image, c->image) && !has_failed(c) &&
+        meaning = !found ? TASK_NONE : has_ended(ss, &best) ? TASK_EXITED :
+                  swarm_task_meaning(&best, best.node && swarm_node_is_down(c->swarm, best.node));
+        if (found && best.desired <= SWARM_TASK_RUNNING && streq_ptr(best.image, c->image) && !has_failed(ss) &&
             (meaning == TASK_PENDING || meaning == TASK_STARTING || meaning == TASK_RUNNING)) {
                 swarm_call_finish(c, 0, NULL);
                 return;
@@ -424,10 +430,9 @@ int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swar
         c->userdata = userdata;
         c->next_step = next;
         r = swarm_call_start(c, locate, ret);
-        if (r < 0)
-                return r;
-        *ret_call = TAKE_PTR(c);
-        return 0;
+        if (r >= 0)
+                *ret_call = TAKE_PTR(c);
+        return r;
 }
 
 /* ---- discard ---- */

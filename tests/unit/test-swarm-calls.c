@@ -54,13 +54,17 @@ static void on_done(void *userdata, int r, const Refusal *refusal) {
 
 typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
 
-static void start(World *w, start_fn fn) {
+static void ask_to_start(World *w, start_fn fn) {
         static const ProviderSpec spec = { .session = "abc", .name = "web", .image = "h/r@sha256:1", .record = "{}", .memory_bytes = GIB };
         ProviderCall *call;
 
         assert_int_equal(fn(w->p, &spec, on_done, w, &call), 0);
         while (!w->done)
                 assert_true(sd_event_run(w->event, 10 * USEC_PER_SEC) > 0);
+}
+
+static void start(World *w, start_fn fn) {
+        ask_to_start(w, fn);
         assert_int_equal(w->result, 0);
 }
 
@@ -139,6 +143,35 @@ static void test_conflict_with_another(void **state) {
 
         world_open(&w, script, ELEMENTSOF(script));
         start(&w, w.p->vtable->run);
+        world_close(&w);
+}
+
+/* A creation that a crash cut off: the list has shown that its container has ended, and its task does not say so yet. Told as
+ * started, nothing would be heard of that end any more, and its files would go when the start has taken too long. */
+static void test_ended_before_it_is_asked_for(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "POST /v1.44/services/create", "409 Conflict", NULL, "{\"message\":\"name conflicts with an existing object\"}" },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "0") },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"NodeID\":\"n1\",\"DesiredState\":\"running\",\"Status\":"
+                  "{\"State\":\"running\",\"ContainerStatus\":{\"ContainerID\":\"c1\"}},\"Spec\":{\"ContainerSpec\":{\"Image\":\"h/r@sha256:1\"}}}]" },
+        };
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "h/r@sha256:1", .version = 7, .replicas = 1 };
+        SwarmSession *ss;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        assert_int_equal(swarm_session_update(swarm_of(w.p), &service, &ss), 0);
+        swarm_session_set_task(ss, &(const SwarmTask) {
+                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "h/r@sha256:1",
+                .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING,
+        });
+        swarm_session_set_ended(ss, "c1", 0);
+        assert_int_equal(ss->task, TASK_EXITED);
+        ask_to_start(&w, w.p->vtable->create);
+        assert_int_equal(w.result, -EBADRQC);
         world_close(&w);
 }
 
@@ -226,6 +259,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
+                cmocka_unit_test(test_ended_before_it_is_asked_for),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
