@@ -406,8 +406,9 @@ static void commit_index(Push *p) {
 static int wait_for_base(Push *p, Refusal **reterr_refusal) {
         int r = layer_base_wait(&p->base, reterr_refusal);
 
-        /* The generation that the index describes is damaged, so the next attempt must not build upon it. */
-        if (r == -EBADRQC && p->index && !registry_failure_is_passing(p->base.target))
+        /* The generation that the index describes is damaged, so the next attempt must not build upon it. A server error may
+         * say so too: meanwhile the registry has taken the new layer, so it is not the registry itself that is down. */
+        if (r == -EBADRQC && p->index)
                 (void) unlink(p->request->index);
         return r;
 }

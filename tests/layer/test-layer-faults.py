@@ -13,7 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
-from fault import PROGRAM, FaultTest
+from fault import PROGRAM, REPOSITORY, FaultTest
 from harness import Child, sha256
 
 
@@ -289,6 +289,22 @@ class RegistryFaultTest(FaultTest):
                 h.answer(404)
                 return True
         self.refused(self.push(fault), "it is gone")
+
+    def test_generation_unreadable(self):
+        """A layer of the generation before lies on a broken disk: for ever a server error, which is no reason to try for ever."""
+        first = self.push()
+        image = first.result["image"]
+        digest = self.registry.manifest(REPOSITORY, first.result["manifest_digest"])["layers"][-1]["digest"]
+
+        def fault(h):
+            if h.command == "GET" and h.path.endswith(digest):
+                h.answer(500)
+                return True
+        again = {"image": image, "fallback_image": self.request()["image"], "index": self.index}
+        self.refused(self.push(fault, **again), "answered 500")
+        with open(f"{self.upper}/file", "a") as f:
+            f.write("more")
+        self.works(self.push(fault, **again))
 
     def test_base_layer_short(self):
         def fault(h):
