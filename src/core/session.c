@@ -299,13 +299,13 @@ static void on_destroy_saved(void *userdata, int r) {
         Job *j, *destroy = NULL;
 
         s->destroy_wait = NULL;
-        if (r < 0)
-                return;
         DL_FOREACH(s->jobs, j)
                 if (j->type == JOB_DESTROY)
                         destroy = j;
+        if (r < 0 || !destroy)
+                return;
         /* What is taken out of the queue by that keeps its pointer to the next. */
-        for (j = destroy ? s->jobs : NULL; j && j != destroy; j = j->next)
+        for (j = s->jobs; j && j != destroy; j = j->next)
                 if (job_is_cancelable(j))
                         (void) job_cancel(j, destroy->actor_uid, NULL);
         if (s->operation)
