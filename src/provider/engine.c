@@ -31,7 +31,7 @@ struct EngineCall {
         char *method, *path, *body, *auth;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
         size_t response_max;
-        bool repeatable, fresh, once;
+        bool repeatable, fresh, list, once;
         engine_object_cb on_object;
         engine_cb on_done;
         void *userdata;
@@ -346,6 +346,8 @@ static void on_http_done(HttpRequest *req, const HttpResponse *response, void *u
                 outcome = ENGINE_REFUSED;
         if (outcome == ENGINE_OK && response->body && !json)
                 call_finish(c, ENGINE_BROKEN, response->status, NULL, "its answer is not JSON");
+        else if (outcome == ENGINE_OK && c->list && !json_is_array(json) && !json_is_null(json))
+                call_finish(c, ENGINE_BROKEN, response->status, NULL, "its answer is no list");
         else if (outcome == ENGINE_OK)
                 call_finish(c, outcome, response->status, json, NULL);
         else
@@ -430,6 +432,7 @@ static int call_new(Engine *e, const EngineRequest *q, EngineCall **ret) {
         c->response_max = q->response_max;
         c->repeatable = q->repeatable || STR_IN_SET(q->method, "GET", "HEAD", "DELETE");
         c->fresh = q->fresh;
+        c->list = q->list;
         c->once = q->once;
         c->on_object = q->on_object;
         c->on_done = q->on_done;

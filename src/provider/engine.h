@@ -25,7 +25,7 @@ typedef enum EngineOutcome {
         ENGINE_CONFLICT,        /* "update out of sequence": somebody else changed the object; read it and try again */
         ENGINE_RETRYABLE,       /* not carried out: out of reach, starting, no leader. Retries are used up */
         ENGINE_UNKNOWN,         /* may have been carried out: connection lost, deadline passed */
-        ENGINE_BROKEN,          /* an answer that is no answer: not JSON, too long */
+        ENGINE_BROKEN,          /* an answer that is no answer: not JSON, no list, too long */
 } EngineOutcome;
 
 typedef struct EngineAnswer {
@@ -49,6 +49,7 @@ typedef struct EngineRequest {
         size_t response_max;            /* bytes; 0 = 16 MiB */
         bool repeatable;                /* a POST that may be carried out twice; GET, HEAD and DELETE always may */
         bool fresh;                     /* on a connection of its own: one that is kept is answered also while the Engine stops */
+        bool list;                      /* the answer is an array, or null for an empty one: what is neither does not say that there is nothing */
         bool once;                      /* no retries at all: the caller has a schedule of its own */
         engine_object_cb on_object;     /* makes it a stream of objects, which is never retried */
         engine_cb on_done;

@@ -49,7 +49,7 @@ void swarm_find_task(SwarmCall *c) {
                 return;
         }
         path = swarm_tasks_path((const char *const[]) { c->name }, 1);
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_task_found);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_task_found);
 }
 
 static int container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,

@@ -169,6 +169,7 @@ void swarm_list_nodes(Swarm *s) {
         r = engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = "/nodes",
+                .list = true,
                 .on_done = on_nodes,
                 .userdata = s,
         }, &s->node_listing);
@@ -184,6 +185,7 @@ static int list_request(Swarm *s, const char *path, engine_cb cb) {
                 .method = "GET",
                 .path = path,
                 .response_max = SWARM_TASKS_SIZE_MAX,
+                .list = true,
                 .on_done = cb,
                 .userdata = s,
         }, &s->listing);

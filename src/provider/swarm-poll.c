@@ -203,6 +203,7 @@ static void poll_batch(Swarm *s) {
                 .method = "GET",
                 .path = path,
                 .response_max = SWARM_TASKS_SIZE_MAX,
+                .list = true,
                 .on_done = on_batch,
                 .userdata = s,
         }, &s->polling);
@@ -254,6 +255,7 @@ static void ask_ended(Swarm *s) {
                 .method = "GET",
                 .path = path,
                 .response_max = SWARM_TASKS_SIZE_MAX,
+                .list = true,
                 .on_done = on_ended,
                 .userdata = s,
         }, &s->ending) : -ENOMEM;

@@ -247,7 +247,7 @@ static void on_networks(const EngineAnswer *a, void *userdata) {
 }
 
 static void find_network(Preparation *p) {
-        (void) prepare_engine(p, (EngineRequest) { .method = "GET", .path = "/networks" }, on_networks);
+        (void) prepare_engine(p, (EngineRequest) { .method = "GET", .path = "/networks", .list = true }, on_networks);
 }
 
 /* ---- Swarm ---- */

@@ -233,7 +233,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
 static void ask_run_tasks(SwarmCall *c) {
         _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
 
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_run_tasks);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_run_tasks);
 }
 
 static void on_read(const EngineAnswer *a, void *userdata) {
@@ -415,7 +415,7 @@ static void locate(SwarmCall *c) {
         label = strformat("%s=%s", PROVIDER_LABEL_SESSION, c->session);
         filters = label ? engine_filters("label", label, NULL) : NULL;
         path = filters ? strformat("/services?filters=%s", filters) : NULL;
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_located);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_located);
 }
 
 int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swarm_step next, provider_done_cb cb, void *userdata,
@@ -535,7 +535,7 @@ static void step_await_containers(SwarmCall *c) {
                             *filters = label ? engine_filters("label", label, NULL) : NULL,
                             *path = filters ? strformat("/containers/json?all=1&filters=%s", filters) : NULL;
 
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_containers);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_removal_containers);
 }
 
 static void on_removal_tasks(const EngineAnswer *a, void *userdata) {
@@ -566,7 +566,7 @@ static void on_removal_tasks(const EngineAnswer *a, void *userdata) {
 static void step_await_removal(SwarmCall *c) {
         _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
 
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_removal_tasks);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_removal_tasks);
 }
 
 static void on_removed(const EngineAnswer *a, void *userdata) {

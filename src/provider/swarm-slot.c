@@ -60,7 +60,7 @@ static void on_tasks(const EngineAnswer *a, void *userdata) {
 static void ask(SwarmCall *c) {
         _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
 
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_tasks);
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_tasks);
 }
 
 void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next) {

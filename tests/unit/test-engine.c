@@ -157,6 +157,32 @@ static void test_outcomes(void **state) {
         assert_false(f->server.wrong);
 }
 
+/* What is no list does not say that there is nothing. */
+static void test_lists(void **state) {
+        Fixture *f = *state;
+        static const struct {
+                const char *body;
+                EngineOutcome outcome;
+        } table[] = {
+                { "[]", ENGINE_OK },
+                { "[{}]", ENGINE_OK },
+                { "null", ENGINE_OK },
+                { "", ENGINE_BROKEN },
+                { "{}", ENGINE_BROKEN },
+                { "0", ENGINE_BROKEN },
+        };
+        Exchange script[ELEMENTSOF(table) + 1] = { PING("1.41") };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++)
+                script[i + 1] = (Exchange) { "GET /v1.41/tasks", "200 OK", NULL, table[i].body };
+        serve(f, script, ELEMENTSOF(script));
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                call(f, "GET", "/tasks", NULL, (EngineRequest) { .list = true, .once = true });
+                assert_int_equal(f->outcome, table[i].outcome);
+        }
+        assert_false(f->server.wrong);
+}
+
 static void test_retries(void **state) {
         Fixture *f = *state;
         static const Exchange script[] = {
@@ -287,6 +313,7 @@ static void test_values(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_versions), T(test_too_old), T(test_outcomes), T(test_retries), T(test_out_of_reach), T(test_stream),
+                T(test_versions), T(test_too_old), T(test_lists), T(test_retries), T(test_out_of_reach), T(test_stream),
                 cmocka_unit_test(test_json_stream), cmocka_unit_test(test_values),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
