@@ -254,18 +254,6 @@ static void capture_check_again(AgentCapture *c) {
 
 /* ---- the snapshot's thaw */
 
-static int check_cpu(AgentCapture *c, Refusal **reterr_refusal) {
-        uint64_t cpu_nsec;
-        int r;
-
-        r = cgroup_cpu_nsec(c->facts.pid, &cpu_nsec);
-        if (r < 0 || cpu_nsec != c->cpu_nsec)
-                return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
-                              "Session %s ran while it was to be frozen: somebody else unpaused its container %.*s. Save it again.",
-                              c->session, CONTAINER_SHORT, c->container);
-        return 0;
-}
-
 static void on_snapshot_thawed(void *userdata, int r, const Refusal *refusal) {
         AgentCapture *c = userdata;
 
@@ -288,7 +276,7 @@ static int snapshot_thaw(AgentCapture *c) {
 
         if (c->mode != CAPTURE_THAW || !c->frozen || c->thaw)
                 return c->thaw ? 1 : 0;
-        r = check_cpu(c, &refusal);
+        r = witness_check_cpu(&c->facts, c->session, c->cpu_nsec, &refusal);
         if (r >= 0)
                 r = agent_thaw_begin(c->base.agent, c->container, on_snapshot_thawed, c, &c->thaw);
         if (r < 0) {
@@ -399,19 +387,6 @@ static int capture_spawn(AgentCapture *c) {
 
 /* ---- the freeze */
 
-static int take_frozen_witness(AgentCapture *c, Refusal **reterr_refusal) {
-        int r;
-
-        r = cgroup_cpu_nsec(c->facts.pid, &c->cpu_nsec);
-        if (r < 0)
-                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
-                              "The cpu time of session %s cannot be read (process %i of container %.*s: %s), so there would be no "
-                              "telling whether it ran again. Its control group must be visible to the agent.",
-                              c->session, c->facts.pid, CONTAINER_SHORT, c->container, strerror(-r));
-        c->witness = witness_frozen(c->facts.id, c->facts.started_at, c->cpu_nsec, c->frozen_since_usec);
-        return c->witness ? 0 : -ENOMEM;
-}
-
 static void on_frozen(void *userdata, int r, const Refusal *refusal) {
         static const char frozen_line[] = "{\"type\":\"frozen\"}\n";
         AgentCapture *c = userdata;
@@ -427,7 +402,7 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
                 capture_fail(c, r, refusal_copy(refusal));
                 return;
         }
-        r = take_frozen_witness(c, &own);
+        r = witness_take_frozen(&c->facts, c->session, c->frozen_since_usec, &c->cpu_nsec, &c->witness, &own);
         if (r >= 0) {
                 crash_point(CRASH_CAPTURE_FROZEN);
                 r = worker_send(c->worker, frozen_line, strlen(frozen_line));

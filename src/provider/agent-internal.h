@@ -149,6 +149,11 @@ int cgroup_mount_parse(const char *mountinfo, const char *controller, char **ret
 
 /* `since_usec`: just before the freeze, or before the first byte of one that has ended is read; CLOCK_REALTIME. */
 char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec);
+/* The same of a container that is frozen now; `ret_cpu_nsec`: what its cgroup has used. Refuses where that cannot be read. */
+int witness_take_frozen(const ContainerFacts *facts, const char *session, usec_t since_usec, uint64_t *ret_cpu_nsec, char **ret,
+                        Refusal **reterr_refusal);
+/* It has not run since. -EBADRQC with FILES_CHANGED. */
+int witness_check_cpu(const ContainerFacts *facts, const char *session, uint64_t cpu_nsec, Refusal **reterr_refusal);
 usec_t witness_since(const char *witness);      /* 0: not known */
 char *witness_exited(const char *container, const char *started_at, const char *finished_at, usec_t since_usec);
 /* A note says that this run of it was killed by us while it was frozen: no code of it ran between the freeze and its end.

@@ -150,6 +150,32 @@ usec_t witness_since(const char *witness) {
         return json_u64(json_at(json, "since_usec"));
 }
 
+int witness_take_frozen(const ContainerFacts *facts, const char *session, usec_t since_usec, uint64_t *ret_cpu_nsec, char **ret,
+                        Refusal **reterr_refusal) {
+        int r;
+
+        r = cgroup_cpu_nsec(facts->pid, ret_cpu_nsec);
+        if (r < 0)
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
+                              "The cpu time of session %s cannot be read (process %i of container %.*s: %s), so there would be no "
+                              "telling whether it ran again. Its control group must be visible to the agent.",
+                              session, facts->pid, CONTAINER_SHORT, facts->id, strerror(-r));
+        *ret = witness_frozen(facts->id, facts->started_at, *ret_cpu_nsec, since_usec);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int witness_check_cpu(const ContainerFacts *facts, const char *session, uint64_t cpu_nsec, Refusal **reterr_refusal) {
+        uint64_t now_nsec;
+        int r;
+
+        r = cgroup_cpu_nsec(facts->pid, &now_nsec);
+        if (r < 0 || now_nsec != cpu_nsec)
+                return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
+                              "Session %s ran while it was to be frozen: somebody else unpaused its container %.*s. Save it again.",
+                              session, CONTAINER_SHORT, facts->id);
+        return 0;
+}
+
 char *witness_exited(const char *container, const char *started_at, const char *finished_at, usec_t since_usec) {
         return dump(json_pack("{s:s, s:s, s:s, s:I}", "container", container, "started_at", started_at, "finished_at", finished_at,
                               "since_usec", (json_int_t) since_usec));
