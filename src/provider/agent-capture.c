@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Saving a container's files. The order of a hold (hibernation):
- *   inspect → swarm-layer finds the image to build upon → freeze → witness → swarm-layer: copy, push, proof → inspect again:
- *   witness still holds → call back, frozen
+ *   inspect → swarm-layer finds the image to build upon → listen to what happens to it (agent-watch.c), freeze → witness →
+ *   swarm-layer: copy, push, proof → inspect again: witness still holds → call back, frozen; agent_kill() goes on listening
  * of a snapshot:
  *   inspect → swarm-layer copies what is there → freeze → swarm-layer reads what changed meanwhile → thaw → push, proof
  * of an exited container:
- *   inspect: witness → swarm-layer → inspect again: witness still holds → by a SIGKILL: ask whether it was for its memory.
+ *   inspect: witness → listen → swarm-layer → inspect again: witness still holds → by a SIGKILL: ask whether it was for its memory.
  * However it ends, but for a hold that succeeds, nothing stays frozen: thawed first, then called back. */
 
 #include "basic/crash-points.h"
@@ -34,6 +34,7 @@ struct AgentCapture {
         AgentFreeze *freeze;
         AgentThawWait *thaw;
         bool frozen;                    /* by this capture, and to be thawed when it goes */
+        bool watching;                  /* it is listened to, for the kill that follows */
         usec_t frozen_at_usec;          /* CLOCK_BOOTTIME, just before the request */
         usec_t frozen_since_usec;       /* the same, CLOCK_REALTIME */
         usec_t frozen_usec;             /* how long */
@@ -67,6 +68,8 @@ static void capture_free(AgentCall *call) {
         engine_call_cancel(c->request);
         agent_freeze_abandon(c->freeze);
         agent_thaw_forget(c->thaw);
+        if (c->watching)
+                agent_watch_forget(a, c->container);
         if (c->frozen && agent_thaw_begin(a, c->container, NULL, NULL, NULL) < 0)
                 log_warning("Container %.*s is still frozen: it cannot be thawed now.", CONTAINER_SHORT, c->container);
         timer_free(c->turn);
@@ -145,6 +148,7 @@ static void capture_succeed(AgentCapture *c) {
         int r;
 
         c->result = (LayerResult) {};
+        c->watching = false;
         r = agent_index_commit(a, c->facts.id, layer.image);
         if (r < 0 && r != -ENOENT)
                 log_warning_errno(r, "The index of container %.*s cannot be kept, so all of it is read the next time: %m",
@@ -411,14 +415,24 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
                 capture_fail(c, r, own);
 }
 
+static int capture_watch(AgentCapture *c, usec_t since_usec) {
+        int r = agent_watch_begin(c->base.agent, c->container, c->mode == CAPTURE_EXITED, since_usec);
+
+        c->watching = r >= 0;
+        return r;
+}
+
 static void capture_freeze(AgentCapture *c) {
         int r;
 
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
         c->frozen_since_usec = agent_now(CLOCK_REALTIME);
-        r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
+        /* What is copied into it during a snapshot is found by the next save: its container goes on. */
+        r = c->mode == CAPTURE_HOLD ? capture_watch(c, c->frozen_since_usec) : 0;
+        if (r >= 0)
+                r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
         if (r < 0) {
-                log_warning_errno(r, "Container %.*s cannot be noted as frozen: %m", CONTAINER_SHORT, c->container);
+                log_warning_errno(r, "Container %.*s cannot be watched, or noted as frozen: %m", CONTAINER_SHORT, c->container);
                 capture_fail(c, r, NULL);
                 return;
         }
@@ -429,8 +443,12 @@ static void capture_freeze(AgentCapture *c) {
 /* ---- the beginning */
 
 static int begin_exited(AgentCapture *c) {
-        c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at, agent_now(CLOCK_REALTIME)) : NULL;
-        return c->witness ? capture_spawn(c) : -ENOMEM;
+        usec_t since = agent_now(CLOCK_REALTIME);
+        int r;
+
+        c->witness = c->facts.finished_at ? witness_exited(c->facts.id, c->facts.started_at, c->facts.finished_at, since) : NULL;
+        r = c->witness ? capture_watch(c, since) : -ENOMEM;
+        return r < 0 ? r : capture_spawn(c);
 }
 
 static void on_inspected(const EngineAnswer *answer, void *userdata);

@@ -20,13 +20,15 @@ int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
 }
 
 int agent_request_events(Agent *a, const AgentEventsRequest *r, EngineCall **ret) {
-        _cleanup_free_ char *filters = engine_filters("type", "container", "container", r->container, r->event ? "event" : NULL, r->event, NULL),
-                            *path = NULL;
+        _cleanup_free_ char *filters = NULL, *until = NULL, *path = NULL;
         int k;
 
-        path = filters ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&until=%" PRIu64 ".%06" PRIu64 "&filters=%s",
-                                   r->since_usec / USEC_PER_SEC, r->since_usec % USEC_PER_SEC,
-                                   r->until_usec / USEC_PER_SEC, r->until_usec % USEC_PER_SEC, filters) : NULL;
+        filters = r->event ? engine_filters("type", "container", "container", r->container, "event", r->event, NULL)
+                           : engine_filters("type", "container", "container", r->container, "event", "start", "event", "pause", "event", "unpause",
+                                            "event", "kill", "event", "die", "event", "extract-to-dir", "event", "destroy", NULL);
+        until = r->until_usec == 0 ? strdup("") : strformat("&until=%" PRIu64 ".%06" PRIu64, r->until_usec / USEC_PER_SEC, r->until_usec % USEC_PER_SEC);
+        path = filters && until ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "%s&filters=%s",
+                                            r->since_usec / USEC_PER_SEC, r->since_usec % USEC_PER_SEC, until, filters) : NULL;
         if (!path)
                 return -ENOMEM;
         k = engine_call(a->engine, &(const EngineRequest) {

@@ -45,6 +45,7 @@ typedef struct LayerJob LayerJob;
 typedef struct ImageEntry ImageEntry;
 typedef struct AgentSweep AgentSweep;
 typedef struct AgentReap AgentReap;
+typedef struct AgentWatch AgentWatch;
 
 struct Agent {
         sd_event *event;
@@ -61,6 +62,7 @@ struct Agent {
         AgentThaw *thaws;               /* by container */
         AgentCapture *captures;         /* running ones, then those that wait */
         unsigned n_captures_running;
+        AgentWatch *watches;            /* of containers whose files are being read, or were and are to be killed for it */
 
         LayerJob *jobs;                 /* resolve and delete: running ones, then those that wait */
         unsigned n_jobs, n_jobs_running;
@@ -95,8 +97,9 @@ typedef struct AgentRequest {
 int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret);
 
 typedef struct AgentEventsRequest {
-        const char *container, *event;  /* event: these alone; NULL: all */
-        usec_t since_usec, until_usec;  /* CLOCK_REALTIME; the Engine remembers its last 256 */
+        const char *container, *event;  /* event: these alone; NULL: those of agent-watch.c */
+        usec_t since_usec;              /* CLOCK_REALTIME; the Engine remembers its last 256, of all containers */
+        usec_t until_usec;              /* likewise; 0: goes on, in order */
         usec_t timeout_usec;
         engine_object_cb on_object;
         engine_cb on_done;
@@ -155,6 +158,8 @@ int witness_take_frozen(const ContainerFacts *facts, const char *session, usec_t
 /* It has not run since. -EBADRQC with FILES_CHANGED. */
 int witness_check_cpu(const ContainerFacts *facts, const char *session, uint64_t cpu_nsec, Refusal **reterr_refusal);
 usec_t witness_since(const char *witness);      /* 0: not known */
+/* It is of a container that had ended, then (CLOCK_REALTIME; 0: not known). */
+bool witness_ended(const char *witness, usec_t *ret_usec);
 char *witness_exited(const char *container, const char *started_at, const char *finished_at, usec_t since_usec);
 /* A note says that this run of it was killed by us while it was frozen: no code of it ran between the freeze and its end.
  * The Engine may take a moment longer to see that it does not run any more. */
@@ -163,6 +168,37 @@ bool witness_was_killed(Agent *a, const char *witness, const ContainerFacts *fac
 int witness_refuse_changed(const char *container, const char *how, Refusal **reterr_refusal);
 /* 0, -EBADRQC with FILES_CHANGED, or that the witness is no witness (INVALID_ARGUMENT). */
 int witness_check(Agent *a, const char *witness, const ContainerFacts *facts, Refusal **reterr_refusal);
+
+/* ---- agent-watch.c: what happens to a container from the first byte that is read of its files until it is killed */
+
+typedef enum AgentEvidence {
+        EVIDENCE_NONE,
+        EVIDENCE_KILLED,                /* a SIGKILL first, which no code of it outlives */
+        EVIDENCE_BROKEN,                /* it ran, or ended in another way, or files were copied into it, or may have been */
+} AgentEvidence;
+
+/* There is evidence; `past`: or a question is answered, and how. The watch, and the agent, may be freed from it. */
+typedef void (*agent_watch_cb)(void *userdata, const EngineAnswer *past);
+
+/* Listens from now on, to what happened since `since_usec`, which is the witness's; to be called before the freeze, or before the
+ * first byte of a container that has ended is read. It belongs to the agent: until it is taken, forgotten or thawed, or the
+ * container is removed, or the Engine ends the stream. */
+int agent_watch_begin(Agent *a, const char *container, bool exited, usec_t since_usec);
+void agent_watch_forget(Agent *a, const char *container);
+
+/* For who kills: the one of that witness; if there is none a new one, which has heard nothing. To be freed or left. */
+int agent_watch_take(Agent *a, const char *container, const char *witness, agent_watch_cb cb, void *userdata, AgentWatch **ret);
+AgentWatch *agent_watch_leave(AgentWatch *w);           /* somebody else may take it */
+AgentWatch *agent_watch_free(AgentWatch *w);
+/* Nothing is asked if it listens already. */
+int agent_watch_listen(AgentWatch *w);
+bool agent_watch_is_listening(const AgentWatch *w);
+/* Asks what happened until now. */
+int agent_watch_ask(AgentWatch *w);
+bool agent_watch_is_asking(const AgentWatch *w);
+AgentEvidence agent_watch_evidence(const AgentWatch *w);
+/* Nothing was missed. What is killed needs no asking: without that the kill counts as BROKEN. */
+bool agent_watch_is_whole(const AgentWatch *w);
 
 /* ---- agent-notes.c: what we froze, one file a container */
 

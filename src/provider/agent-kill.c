@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The end of a container whose files are proven:
- *   inspect: the witness holds → ask for the Engine's events from just before the freeze → SIGKILL → two things, in any order:
- *   that it is dead, from its main process or by inspections, and what happened to it first, from the events → note, done
- * Between the inspection and our signal somebody else may have thawed or ended it, so only the events show that no code of
- * it ran: the first of them must be that signal. They also show what docker cp has written, which works on frozen ones.
- * One that had ended before its files were saved gets no signal; its events must show no new start and no docker cp. */
+ *   inspect: the witness holds → SIGKILL → two things, in any order: that it is dead, from its main process or by
+ *   inspections, and what happened to it first, from its watch (agent-watch.c) → note, done
+ * Between the inspection and our signal somebody else may have thawed or ended it, so only the watch shows that no code of
+ * it ran: the first thing must be that signal. It also shows what docker cp has written, which works on frozen ones; if that
+ * is known in time, no signal is sent, and the container can go on.
+ * One that had ended before its files were saved gets no signal; its watch must show no new start and no docker cp. */
 
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
@@ -14,23 +15,14 @@
 #include "basic/log.h"
 #include "provider/agent-internal.h"
 
-/* What happened first to the container. */
-typedef enum Evidence {
-        EVIDENCE_NONE,
-        EVIDENCE_KILLED,                /* our SIGKILL, which no code of it outlives */
-        EVIDENCE_BROKEN,                /* it ran, or ended in another way, or files were copied into it */
-} Evidence;
-
 typedef struct Kill {
         VerbCall call;
         char *started_at;               /* of the run that is killed */
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
         Backoff backoff;                /* between inspections */
-        usec_t checked_usec;            /* CLOCK_REALTIME; the witness held at some time after it */
         bool sent, send_again;          /* the signal was sent, or may have been; it may have to be, once more */
         sd_event_source *exit;          /* of the main process */
-        EngineCall *events;             /* what the Engine does to the container meanwhile */
-        Evidence evidence;
+        AgentWatch *watch;              /* what happened to it since its files were read */
         bool dead, dead_for_engine;     /* for the kernel; for the Engine too */
         bool found_dead;                /* it had ended before its files were saved: no signal is to be sent */
 } Kill;
@@ -39,11 +31,15 @@ static void kill_done(VerbCall *call) {
         Kill *k = CONTAINER_OF(call, Kill, call);
 
         sd_event_source_disable_unref(k->exit);
-        engine_call_cancel(k->events);
+        agent_watch_leave(k->watch);
         free(k->started_at);
 }
 
 /* ---- the end */
+
+static int refuse_changed(Kill *k, Refusal **reterr_refusal) {
+        return witness_refuse_changed(k->call.container, "did not stay as it was until our kill", reterr_refusal);
+}
 
 /* With the note the witness goes on to hold, should this service end before the kill is followed up, and the sweep knows
  * a container that is of no use any more. Without it the files would be saved once more, which is no harm. */
@@ -64,8 +60,10 @@ static int note_ended(Kill *k) {
  * taken down network and mounts, ten times as long after; nobody has to wait for that. */
 static void decide(Kill *k) {
         _cleanup_refusal_ Refusal *refusal = NULL;
-        bool saved = k->found_dead ? k->evidence == EVIDENCE_NONE && !k->events
-                                   : k->evidence == EVIDENCE_KILLED && (k->dead || k->dead_for_engine);
+        AgentEvidence evidence = agent_watch_evidence(k->watch);
+        bool asking = agent_watch_is_asking(k->watch),
+             saved = k->found_dead ? evidence == EVIDENCE_NONE && !asking && agent_watch_is_whole(k->watch)
+                                   : evidence == EVIDENCE_KILLED && (k->dead || k->dead_for_engine);
         int r = 0;
 
         if (saved) {
@@ -76,60 +74,29 @@ static void decide(Kill *k) {
                 }
                 crash_point(CRASH_CAPTURE_KILLED);
                 r = 0;
-        } else if (k->dead_for_engine && !k->events)
-                r = witness_refuse_changed(k->call.container, "did not stay as it was until our kill", &refusal);
+        } else if (k->dead_for_engine && !asking)
+                r = refuse_changed(k, &refusal);
         else
                 return;
+        k->watch = agent_watch_free(k->watch);
         verb_finish(&k->call, r, refusal);
 }
 
 /* ---- what happened first */
 
-/* A kill of a paused container thaws it without an event. Of one that has ended its own end may still come. */
-static void on_event(json_t *event, void *userdata) {
-        Kill *k = userdata;
-        const char *action = json_string_at(event, "Action"), *signal = json_string_at(event, "Actor", "Attributes", "signal");
-        bool counts = STR_IN_SET(action, "start", "extract-to-dir") || (!k->found_dead && STR_IN_SET(action, "kill", "unpause", "die"));
-
-        if (k->evidence != EVIDENCE_NONE || !counts)
-                return;
-        k->evidence = streq(action, "kill") && streq_ptr(signal, "9") ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
-        decide(k);
-}
-
-static void on_events_end(const EngineAnswer *answer, void *userdata) {
+static void on_watch(void *userdata, const EngineAnswer *past) {
         Kill *k = userdata;
 
-        k->events = NULL;
-        if (k->found_dead && answer->outcome != ENGINE_OK) {
+        if (k->found_dead && past && past->outcome != ENGINE_OK) {
                 _cleanup_refusal_ Refusal *refusal = NULL;
-                int r = agent_refuse_answer(k->call.base.agent, k->call.container, "tell the events of", answer, &refusal);
+                int r = agent_refuse_answer(k->call.base.agent, k->call.container, "tell the events of", past, &refusal);
                 verb_finish(&k->call, r, refusal);
         } else
                 decide(k);
 }
 
-/* From the witness until then (CLOCK_REALTIME). */
-static int ask_events(Kill *k, usec_t until_usec) {
-        usec_t since = k->checked_usec, frozen = witness_since(k->call.witness);
-
-        /* The clock may have been set back. */
-        if (frozen > 0)
-                since = MIN(since, frozen);
-        k->events = engine_call_cancel(k->events);
-        return agent_request_events(k->call.base.agent, &(const AgentEventsRequest) {
-                .container = k->call.container,
-                .since_usec = since,
-                .until_usec = until_usec,
-                .timeout_usec = KILL_TIMEOUT_USEC,
-                .on_object = on_event,
-                .on_done = on_events_end,
-                .userdata = k,
-        }, &k->events);
-}
-
-static int ask_past_events(Kill *k) {
-        return ask_events(k, agent_now(CLOCK_REALTIME));
+static bool is_undecided(const Kill *k) {
+        return agent_watch_evidence(k->watch) == EVIDENCE_NONE;
 }
 
 /* ---- that it is dead */
@@ -140,8 +107,8 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
 
         k->exit = sd_event_source_disable_unref(k->exit);
         k->dead = true;
-        if (!k->events && k->evidence == EVIDENCE_NONE)
-                (void) ask_past_events(k);
+        if (!agent_watch_is_listening(k->watch) && !agent_watch_is_asking(k->watch) && is_undecided(k))
+                (void) agent_watch_ask(k->watch);
         decide(k);
         return 0;
 }
@@ -179,11 +146,10 @@ static int ended(Kill *k, bool noted) {
         }
         k->found_dead = !k->sent;
         k->dead_for_engine = true;
-        if (k->evidence == EVIDENCE_NONE) {
-                r = ask_past_events(k);
+        if (is_undecided(k)) {
+                r = agent_watch_ask(k->watch);
                 return r < 0 ? r : 1;
         }
-        k->events = engine_call_cancel(k->events);
         decide(k);
         return 1;
 }
@@ -218,12 +184,14 @@ static void on_answer(const EngineAnswer *answer, void *userdata) {
                 verb_finish(c, r, refusal);
 }
 
-static int send_signal(Kill *k, pid_t pid) {
+static int send_signal(Kill *k, pid_t pid, Refusal **reterr_refusal) {
         int r;
 
+        if (agent_watch_evidence(k->watch) == EVIDENCE_BROKEN)
+                return refuse_changed(k, reterr_refusal);
         k->send_again = false;
         watch_process(k, pid);
-        r = ask_events(k, agent_now(CLOCK_REALTIME) + KILL_TIMEOUT_USEC);
+        r = agent_watch_listen(k->watch);
         if (r >= 0)
                 r = verb_request(&k->call, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_answer);
         return r < 0 ? r : 1;
@@ -248,19 +216,20 @@ static int kill_inspected(VerbCall *c, const ContainerFacts *facts, Refusal **re
                 return r;
         if (!facts->running)
                 return ended(k, noted);
-        return dying || noted ? inspect_later(k, reterr_refusal) : send_signal(k, facts->pid);
+        return dying || noted ? inspect_later(k, reterr_refusal) : send_signal(k, facts->pid, reterr_refusal);
 }
 
 static int kill_begin(VerbCall *c) {
         Kill *k = CONTAINER_OF(c, Kill, call);
+        int r;
 
-        if (k->deadline_usec == 0) {
+        if (!k->watch) {
                 k->deadline_usec = agent_now(CLOCK_BOOTTIME) + KILL_TIMEOUT_USEC;
                 k->backoff = (Backoff) { .min_usec = 20 * USEC_PER_MSEC, .max_usec = 500 * USEC_PER_MSEC };
+                r = agent_watch_take(c->base.agent, c->container, c->witness, on_watch, k, &k->watch);
+                if (r < 0)
+                        return r;
         }
-        /* Before the inspection in which the witness is to hold. */
-        if (!k->sent && !k->send_again)
-                k->checked_usec = agent_now(CLOCK_REALTIME);
         return verb_inspect(c);
 }
 

@@ -150,6 +150,14 @@ usec_t witness_since(const char *witness) {
         return json_u64(json_at(json, "since_usec"));
 }
 
+bool witness_ended(const char *witness, usec_t *ret_usec) {
+        _cleanup_json_ json_t *json = strlen(witness) <= WITNESS_MAX ? json_loads(witness, 0, NULL) : NULL;
+        const json_t *finished_at = json_at(json, "finished_at");
+
+        *ret_usec = json_timestamp(finished_at);
+        return finished_at;
+}
+
 int witness_take_frozen(const ContainerFacts *facts, const char *session, usec_t since_usec, uint64_t *ret_cpu_nsec, char **ret,
                         Refusal **reterr_refusal) {
         int r;

@@ -95,6 +95,8 @@ Agent *agent_free(Agent *a) {
         if (a->engine)
                 agent_freezes_free(a);
         agent_layer_free(a);
+        while (a->watches)
+                agent_watch_free(a->watches);
         agent_sweep_free(a->sweep);
         agent_reaps_free(a);
         engine_free(a->engine);

@@ -51,7 +51,8 @@ int agent_check_witness(Agent *a, const char *container, const char *witness, pr
 /* Only thaws what carries a note of ours; not frozen is success. */
 int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* The files are proven: checks the witness, then SIGKILL; done when the processes are dead, though the Engine may still be
- * taking down their network. REFUSAL_FILES_CHANGED when the Engine's events show anything else before that kill. An exited
+ * taking down their network. REFUSAL_FILES_CHANGED when the Engine's events, which are listened to since agent_capture() began to
+ * read, show anything else before that kill, or may have been missed; there is no kill if that is known before. An exited
  * container whose witness holds, and one that is not there, is success without a signal. What is dead is removed after
  * a while, unless Swarm has. */
 int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);

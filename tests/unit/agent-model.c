@@ -22,6 +22,62 @@ static void answer(int fd, int status, const char *body) {
                 (void) !write(fd, body, strlen(body));
 }
 
+static void close_streams(Model *m) {
+        while (m->n_streams > 0)
+                (void) close(m->streams[--m->n_streams]);
+}
+
+static void remember(Model *m, const char *event) {
+        strcat(m->events, event);
+        for (unsigned i = 0; i < m->n_streams; i++)
+                (void) !write(m->streams[i], event, strlen(event));
+}
+
+/* Without an end it goes on. What went before the container was saved is told to those alone who ask for the time of its end. */
+static void answer_events(Fixture *f, int fd, const char *path) {
+        static const char head[] = "HTTP/1.1 200 X\r\nApi-Version: 1.41\r\nConnection: close\r\n\r\n";
+        const char *since = strstr(path, "since=");
+        Model *m = &f->model;
+
+        (void) !write(fd, head, strlen(head));
+        if (strstr(path, "oom") && !strstr(m->events, "oom"))
+                return;
+        if (since && strtoul(since + strlen("since="), NULL, 10) < 1767323101)
+                (void) !write(fd, m->older, strlen(m->older));
+        (void) !write(fd, m->events, strlen(m->events));
+        if (!strstr(path, "until=") && m->n_streams < ELEMENTSOF(m->streams))
+                m->streams[m->n_streams++] = dup(fd);
+}
+
+void happens(Fixture *f, const char *event) {
+        pthread_mutex_lock(&f->lock);
+        remember(&f->model, event);
+        pthread_mutex_unlock(&f->lock);
+}
+
+void forgets(Fixture *f) {
+        pthread_mutex_lock(&f->lock);
+        f->model.events[0] = f->model.older[0] = 0;
+        pthread_mutex_unlock(&f->lock);
+}
+
+void cut_streams(Fixture *f) {
+        pthread_mutex_lock(&f->lock);
+        close_streams(&f->model);
+        pthread_mutex_unlock(&f->lock);
+}
+
+unsigned count_streams(Fixture *f) {
+        unsigned n = 0;
+        char c;
+
+        pthread_mutex_lock(&f->lock);
+        for (unsigned i = 0; i < f->model.n_streams; i++)
+                n += recv(f->model.streams[i], &c, 1, MSG_PEEK | MSG_DONTWAIT) != 0;
+        pthread_mutex_unlock(&f->lock);
+        return n;
+}
+
 static void answer_inspect(Fixture *f, int fd) {
         char body[4096];
         Model *m = &f->model;
@@ -108,6 +164,7 @@ static void answer_pause(Fixture *f, int fd) {
         else {
                 m->paused = true;
                 m->events[0] = 0;
+                remember(m, PAUSED);
                 if (!m->drop_pause)
                         answer(fd, 204, "");
         }
@@ -126,6 +183,9 @@ static void answer_unpause(Fixture *f, int fd) {
                 answer(fd, 500, "{\"message\":\"Container is not paused\"}");
         else {
                 m->paused = false;
+                remember(m, "{\"Action\":\"unpause\"}\n");
+                /* Who asks since the next pause is not told of it. */
+                m->events[0] = 0;
                 let_run(f);
                 if (m->n_drop_unpause > 0)
                         m->n_drop_unpause--;
@@ -142,23 +202,25 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
                 /* Another Engine comes up and stops it. */
                 (void) kill(f->child, SIGKILL);
                 m->running = m->paused = false;
+                m->events[0] = 0;
+                close_streams(m);
                 return;
         }
         if (m->foreign_unpause)
-                strcat(m->events, "{\"Action\":\"unpause\"}\n");
+                remember(m, "{\"Action\":\"unpause\"}\n");
         if (m->foreign_copy)
-                strcat(m->events, "{\"Action\":\"extract-to-dir\"}\n");
+                remember(m, COPIED);
         if (m->foreign_stop) {
                 (void) kill(f->child, SIGKILL);
                 m->running = m->paused = false;
-                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"15\"}}}\n{\"Action\":\"die\"}\n");
+                remember(m, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"15\"}}}\n" DIED);
         }
         if (!m->running) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
                 return;
         }
         if (startswith(query, "signal=KILL")) {
-                strcat(m->events, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"9\"}}}\n");
+                remember(m, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"9\"}}}\n");
                 (void) kill(f->child, SIGKILL);
                 if (m->slow_kill) {
                         m->kill_fd = dup(fd);
@@ -190,7 +252,7 @@ static void serve(Fixture *f, int fd) {
         if (endswith(path, "/_ping"))
                 answer(fd, 200, "OK");
         else if (strstr(path, "/events?"))
-                answer(fd, 200, strstr(path, "oom") && !strstr(f->model.events, "oom") ? "" : f->model.events);
+                answer_events(f, fd, path);
         else if (streq(method, "DELETE") && endswith(path, "/containers/" ID "?v=1") && f->model.exists) {
                 answer(fd, f->model.running ? 409 : 204, "{\"message\":\"You cannot remove a running container\"}");
                 f->model.exists = f->model.running;
@@ -374,6 +436,7 @@ int teardown(void **state) {
         (void) shutdown(f->listen_fd, SHUT_RDWR);
         pthread_join(f->server, NULL);
         close(f->listen_fd);
+        close_streams(&f->model);
         (void) kill(f->child, SIGKILL);
         (void) waitpid(f->child, NULL, 0);
         if (f->cgroup[0])

@@ -34,7 +34,10 @@ typedef struct Model {
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
         int kill_fd;                    /* on which that answer is waited for */
         bool foreign_stop, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */
-        char events[512];               /* since the last pause */
+        char events[1024];              /* what it remembers since the last pause, or since the container's end */
+        char older[256];                /* and of its end */
+        int streams[8];                 /* of those who go on listening */
+        unsigned n_streams;
         char last[128];
 } Model;
 
@@ -70,6 +73,17 @@ int teardown(void **state);
 void make_agent(Fixture *f);
 /* What is said of the container `m`, while the Engine does not look. */
 #define MODEL(f, statement) ({ pthread_mutex_lock(&(f)->lock); Model *m = &(f)->model; typeof(statement) _x = (statement); pthread_mutex_unlock(&(f)->lock); _x; })
+/* Events, which the Engine remembers and tells those who listen. */
+#define COPIED "{\"Action\":\"extract-to-dir\"}\n"
+#define PAUSED "{\"Action\":\"pause\"}\n"
+#define DIED "{\"Action\":\"die\"}\n"
+void happens(Fixture *f, const char *event);
+/* So much happens elsewhere that it remembers nothing of that container. */
+void forgets(Fixture *f);
+/* It ends what it tells. */
+void cut_streams(Fixture *f);
+/* How many listen. */
+unsigned count_streams(Fixture *f);
 /* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
 void let_run(Fixture *f);
 /* How often swarm-layer was asked for something with that in it. */

@@ -106,18 +106,149 @@ static void test_copied_into_before_kill(void **state) {
         kill_is_refused(f);
 }
 
+static int end_of(Fixture *f) {
+        return CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL));
+}
+
+static void assert_changed(Fixture *f, int r) {
+        assert_int_equal(r, -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+}
+
+/* What was seen while the files were saved counts, however much happens elsewhere: there is no kill, and it can go on. */
+static void test_copied_into_and_forgotten(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_int_equal(count_streams(f), 1);
+        happens(f, COPIED);
+        forgets(f);
+        UNTIL(f, agent_watch_evidence(f->a->watches) == EVIDENCE_BROKEN);
+        assert_changed(f, end_of(f));
+        assert_changed(f, end_of(f));
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+        assert_true(MODEL(f, m->running));
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+        UNTIL(f, count_streams(f) == 0);
+        /* The next save has it. */
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_int_equal(end_of(f), 0);
+        UNTIL(f, count_streams(f) == 0);
+}
+
+static void test_busy_node(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        UNTIL(f, agent_watch_is_whole(f->a->watches));
+        forgets(f);
+        assert_int_equal(end_of(f), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+}
+
+/* Who has not listened all the time believes only what reaches back to the freeze. */
+static void test_stream_breaks(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        cut_streams(f);
+        UNTIL(f, !f->a->watches);
+        forgets(f);
+        kill_is_refused(f);
+}
+
+static void test_stream_breaks_and_nothing_is_forgotten(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        cut_streams(f);
+        UNTIL(f, !f->a->watches);
+        assert_int_equal(end_of(f), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+}
+
+/* Another agent asks what happened before it. */
+static void test_copied_into_before_another_agent(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        agent_free(f->a);
+        happens(f, COPIED);
+        make_agent(f);
+        kill_is_refused(f);
+}
+
+static void test_copied_into_before_the_freeze(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        agent_free(f->a);
+        MODEL(f, strcpy(m->events, COPIED PAUSED));
+        make_agent(f);
+        assert_int_equal(end_of(f), 0);
+}
+
+/* A snapshot kills nobody, and a save that failed does not either. */
+static void test_nobody_listens_for_nothing(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
+        assert_int_equal(count_streams(f), 0);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "error"), -EBADRQC);
+        UNTIL(f, count_streams(f) == 0);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_int_equal(count_streams(f), 1);
+        happens(f, "{\"Action\":\"destroy\"}\n");
+        UNTIL(f, count_streams(f) == 0);
+        assert_null(f->a->watches);
+}
+
+static void save_ended(Fixture *f) {
+        MODEL(f, m->running = false);
+        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
+}
+
 static void test_copied_into_after_its_end(void **state) {
         Fixture *f = *state;
 
-        MODEL(f, m->running = false);
-        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
-        MODEL(f, strcpy(m->events, "{\"Action\":\"die\"}\n{\"Action\":\"extract-to-dir\"}\n"));
-        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
-        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
-        /* Its own end may be told late. */
-        assert_int_equal(capture(f, CAPTURE_EXITED, "hold"), 0);
-        MODEL(f, strcpy(m->events, "{\"Action\":\"die\"}\n"));
-        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        save_ended(f);
+        happens(f, DIED COPIED);
+        forgets(f);
+        UNTIL(f, agent_watch_evidence(f->a->watches) == EVIDENCE_BROKEN);
+        assert_changed(f, end_of(f));
+        /* Told only when it is asked. */
+        save_ended(f);
+        MODEL(f, strcpy(m->events, DIED COPIED));
+        assert_changed(f, end_of(f));
+        /* Its own end may be told late; what went before the copy was read. */
+        forgets(f);
+        MODEL(f, strcpy(m->older, DIED COPIED));
+        save_ended(f);
+        happens(f, DIED);
+        assert_int_equal(end_of(f), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+        UNTIL(f, count_streams(f) == 0);
+}
+
+/* There what is remembered must reach back to its end. */
+static void test_stream_breaks_after_its_end(void **state) {
+        Fixture *f = *state;
+
+        save_ended(f);
+        cut_streams(f);
+        UNTIL(f, !f->a->watches);
+        assert_changed(f, end_of(f));
+        MODEL(f, strcpy(m->older, DIED COPIED));
+        assert_changed(f, end_of(f));
+        MODEL(f, strcpy(m->older, DIED));
+        assert_int_equal(end_of(f), 0);
         assert_int_equal(MODEL(f, m->n_kill), 0);
 }
 
@@ -189,7 +320,15 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_and_forgotten, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_busy_node, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stream_breaks, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stream_breaks_and_nothing_is_forgotten, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_before_another_agent, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_before_the_freeze, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_nobody_listens_for_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_after_its_end, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stream_breaks_after_its_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
