@@ -214,7 +214,32 @@ def thawed_by_somebody_else(w):
     w.works()
 
 
-def copied_into_by_somebody_else(w, verb):
+def much_happens(w, container):
+    """More than an Engine remembers, elsewhere: it has forgotten what happened to the container."""
+    w.docker("run", "-d", "--name", "busy", w.image, "sleep", "600")
+    try:
+        w.docker("kill", "-s", "CONT", *["busy"] * 300)
+    finally:
+        w.docker("rm", "-f", "busy")
+    told = w.docker("events", "--since", "1h", "--until", "0s", "--filter", f"container={container}")
+    assert not told, told
+
+
+def hibernated_while_much_happens(w):
+    w.session()
+    container = w.container(w.name)["Id"]
+    fault, job = w.held()
+    much_happens(w, container)
+    fault.release()
+    end = w.bus.wait_job(job)
+    assert end["State"] == "done", end
+    w.proxy.clear()
+    w.check()
+    w.bus.do("Restore", w.name)
+    w.runs()
+
+
+def copied_into_by_somebody_else(w, verb, busy=False):
     """docker cp writes into a frozen container, and into an ended one: what it wrote is in the next generation."""
     w.session()
     container = w.container(w.name)["Id"]
@@ -223,13 +248,19 @@ def copied_into_by_somebody_else(w, verb):
         f.write(b"copied")
         f.flush()
         w.docker("cp", f.name, f"{container}:/home/user/copied")
+    if busy:
+        much_happens(w, container)
     fault.release()
     end = w.bus.wait_job(job)
     assert end["State"] == "failed", end
     w.proxy.clear()
     crash_cases.settle(w)
     w.expect.files[w.id_of(w.name)]["/home/user/copied"] = b"copied"
-    w.bus.do("Start", w.name)
+    # One that was frozen has not been killed for it.
+    if verb == "Hibernate":
+        assert w.container(w.name)["Id"] == container
+    else:
+        w.bus.do("Start", w.name)
     w.runs()
     w.works()
 
@@ -249,4 +280,7 @@ CASES = (
     ("session: thawed by somebody else", thawed_by_somebody_else),
     ("session: copied into by somebody else", lambda w: copied_into_by_somebody_else(w, "Hibernate")),
     ("session: copied into by somebody else when it has ended", lambda w: copied_into_by_somebody_else(w, "Stop")),
+    ("session: copied into on a busy node", lambda w: copied_into_by_somebody_else(w, "Hibernate", busy=True)),
+    ("session: copied into on a busy node when it has ended", lambda w: copied_into_by_somebody_else(w, "Stop", busy=True)),
+    ("session: hibernated on a busy node", hibernated_while_much_happens),
 )
