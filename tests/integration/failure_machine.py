@@ -69,6 +69,10 @@ def state_disk_full_in_the_middle(w):
 
 def state_from_a_backup(w, verb):
     """Made while something was saved, and put back after it was: what was said to be safe is."""
+    # A new one: of an older one a generation beyond GenerationsMax= goes meanwhile, which the backup lists.
+    if w.bus.state(w.name):
+        w.expect.files.pop(w.id_of(w.name), None)
+        w.bus.do("Destroy", w.name)
     w.session()
     written = dict(w.expect.files[w.id_of(w.name)])
     fault, job = w.held(verb)
