@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A store that was lost, or put back from a backup: what the cluster and the registry know beyond it. */
+
+#include "core-fixture.h"
+#include "core/session-record.h"
+
+static void test_rebuild(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "mu");
+        _cleanup_free_ char *id = strdup(s->id), *command = strformat("rm -f %s*", f->store);
+
+        assert_int_equal(fake_write(f->p, s->id, 21), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "mu");
+        assert_non_null(s);
+        assert_string_equal(s->id, id);
+        assert_int_equal(s->generation, 1);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 21);
+}
+
+static void back_up(Fixture *f) {
+        _cleanup_free_ char *command = strformat("rm -rf %s/old && mkdir %s/old && cp %s* %s/old", f->dir, f->dir, f->store, f->dir);
+
+        assert_int_equal(system(command), 0);
+}
+
+static Session *put_back(Fixture *f, const char *name) {
+        _cleanup_free_ char *command = strformat("rm -f %s* && cp %s/old/* %s", f->store, f->dir, f->dir);
+
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        return manager_find_session(f->m, name);
+}
+
+/* A store from a backup: what was saved after it is not lost, and its numbers are not used once more. */
+static void test_older_store(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "xi");
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        manager_free(f->m);
+        back_up(f);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "xi");
+        for (uint64_t i = 2; i <= 3; i++) {
+                run_job(f, s, JOB_START, NULL);
+                assert_int_equal(fake_write(f->p, s->id, i), 0);
+                run_job(f, s, JOB_HIBERNATE, NULL);
+        }
+        assert_int_equal(s->generation, 3);
+        s = put_back(f, "xi");
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 3);
+        assert_non_null(session_find_snapshot(s, 1));
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 4);
+        /* A label alone that somebody has changed is not believed. */
+        ProviderObserver observer;
+        _cleanup_free_ char *label = NULL;
+        assert_int_equal(session_to_label(s, &label), 0);
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        ProviderObservation o = { .session = s->id, .exists = true, .image = s->base_image, .record = label };
+        for (uint64_t i = 5; i < 8; i++) {
+                o.generation = i == 7 ? UINT64_MAX : i;
+                observer.on_session(f->p, &o, observer.userdata);
+                assert_int_equal(s->generation, 4);
+                assert_int_equal(s->next_generation, 5);
+        }
+}
+
+static void save_and_back_up(Fixture *f, Session *s, JobType verb) {
+        uint64_t before = fake_calls(f->p, FAKE_CAPTURE);
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 20 * USEC_PER_MSEC);
+        Job *j = request(s, verb, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) > before);
+        back_up(f);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+}
+
+/* A backup made in the middle of a hibernation knows of an intent alone: the cluster names what became of it. */
+static void test_backup_amid_a_hibernation(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "amid");
+
+        for (uint64_t i = 1; i <= 2; i++) {
+                assert_int_equal(fake_write(f->p, s->id, 10 * i), 0);
+                save_and_back_up(f, s, JOB_HIBERNATE);
+                if (i == 2)
+                        run_job(f, s, JOB_START, NULL);
+                s = put_back(f, "amid");
+                WAIT_FOR(f, !s->operation && !session_state_is_transient(s->state));
+                assert_int_equal(s->state, i == 2 ? SESSION_RUNNING : SESSION_HIBERNATED);
+                assert_int_equal(s->generation, i);
+                assert_int_equal(HASH_COUNT(s->snapshots), i);
+                assert_true(fake_has_image(f->p, session_current_image(s)));
+                if (i == 1)
+                        run_job(f, s, JOB_START, NULL);
+                assert_int_equal(value_of(f, s), 10 * i);
+        }
+}
+
+/* Of a snapshot the cluster says nothing. What is whole in the registry is kept: it may be all that there is of what somebody was
+ * told is safe. */
+static void test_backup_amid_a_snapshot(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "whole");
+
+        assert_int_equal(fake_write(f->p, s->id, 5), 0);
+        save_and_back_up(f, s, JOB_SNAPSHOT);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 6), 0);
+        s = put_back(f, "whole");
+        WAIT_FOR(f, session_find_snapshot(s, 1));
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(value_of(f, s), 6);
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        assert_int_equal(value_of(f, s), 5);
+}
+
+/* A push that is cut off leaves nothing, or something whole; the registry may be away when that is asked. */
+static void test_cut_off_pushes(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "cut");
+
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        (void) request(s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 1);
+        crash(f);
+        assert_int_equal(fake_fail_next(f->p, FAKE_VERIFY_IMAGE, 1, REFUSAL_REGISTRY_FAILED, "The registry is away."), 0);
+        s = manager_find_session(f->m, "cut");
+        assert_non_null(session_find_any_snapshot(s, 1));
+        WAIT_FOR(f, s->garbage_retry && timer_is_armed(s->garbage_retry));
+        assert_non_null(session_find_any_snapshot(s, 1));
+        assert_int_equal(timer_arm(s->garbage_retry, 0), 0);
+        WAIT_FOR(f, !s->snapshots);
+        assert_int_equal(s->generation, 0);
+        assert_int_equal(s->next_generation, 2);
+}
+
+/* What was made after a backup, or since the label was written, is in the registry under a number that is given out once more. */
+static void test_number_used_twice(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "omicron");
+        _cleanup_free_ char *command = strformat("rm -f %s*", f->store), *image = NULL, *tag = NULL;
+
+        assert_int_equal(fake_write(f->p, s->id, 1), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        image = strdup(session_find_snapshot(s, 1)->record.image);
+        tag = strdup(session_find_snapshot(s, 1)->record.tag);
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "omicron");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(s->next_generation, 1);
+
+        /* Neither the clean-up of a push that failed touches it, nor one that did not. */
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry would not."), 0);
+        Job *j = request(s, JOB_SNAPSHOT, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state) && !s->snapshots);
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_true(fake_has_image(f->p, image));
+        s->next_generation = 1;
+        assert_int_equal(fake_write(f->p, s->id, 2), 0);
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_true(fake_has_image(f->p, image));
+        assert_string_not_equal(session_find_snapshot(s, 1)->record.tag, tag);
+        assert_string_not_equal(session_find_snapshot(s, 1)->record.image, image);
+}
+
+/* Labels are anybody's who may talk to the Engine: one with the name of a session is not that session, and one that cannot be
+ * taken up leaves nothing behind. */
+static void test_foreign_labels(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "tau");
+        ProviderObserver observer;
+        _cleanup_free_ char *label = NULL;
+
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &(const ProviderObservation) { .session = "tau", .exists = true, .task = TASK_NONE }, observer.userdata);
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(s->task, TASK_RUNNING);
+
+        /* one of ours whose image somebody has changed to a tag */
+        assert_int_equal(session_to_label(s, &label), 0);
+        observer.on_session(f->p, &(const ProviderObservation) {
+                .session = "0abcdefghjkm", .exists = true, .image = "busybox:latest", .generation = 3, .record = label,
+        }, observer.userdata);
+        assert_null(manager_find_session(f->m, "0abcdefghjkm"));
+        assert_int_equal(HASH_CNT(hh_id, f->m->sessions_by_id), 1);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        const struct CMUnitTest tests[] = {
+                T(test_rebuild),
+                T(test_older_store),
+                T(test_backup_amid_a_hibernation),
+                T(test_backup_amid_a_snapshot),
+                T(test_cut_off_pushes),
+                T(test_number_used_twice),
+                T(test_foreign_labels),
+        };
+        log_open("test-core-rebuild");
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
