@@ -419,9 +419,9 @@ static int image_call(Provider *p, const char *image, usec_t timeout_usec, swarm
         return 0;
 }
 
-int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+static int read_image(Provider *p, const char *reference, usec_t timeout_usec, swarm_step step, provider_image_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = image_call(p, reference, QUICK_TIMEOUT_USEC, step_resolve, &c, ret);
+        int r = image_call(p, reference, timeout_usec, step, &c, ret);
 
         if (r >= 0) {
                 c->image_done = cb;
@@ -430,15 +430,12 @@ int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb
         return r;
 }
 
-int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
-        SwarmCall *c;
-        int r = image_call(p, reference, CAPTURE_TIMEOUT_USEC, step_verify_image, &c, ret);
+int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return read_image(p, reference, QUICK_TIMEOUT_USEC, step_resolve, cb, userdata, ret);
+}
 
-        if (r >= 0) {
-                c->image_done = cb;
-                c->userdata = userdata;
-        }
-        return r;
+int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
+        return read_image(p, reference, CAPTURE_TIMEOUT_USEC, step_verify_image, cb, userdata, ret);
 }
 
 int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret) {
