@@ -286,14 +286,15 @@ static void fail_start(Operation *o, RefusalCode code, const char *what) {
         operation_fail(o, error);
 }
 
-/* Swarm has one sentence for a registry that is away and for one that lost the image. */
+/* Swarm has one sentence for a registry that is away, for one that lost the image, and for a node whose disk is full. */
 static void fail_task(Operation *o) {
         bool no_image = startswith(strempty(o->session->task_error), "No such image");
 
         fail_start(o, REFUSAL_PROVIDER_FAILED, !no_image ? "the task failed before its main process ran." :
-                   is_create(o) || o->restore_generation == 0 ? "its node could not get its image. Check that the registry runs and still holds it." :
-                   "its node could not get the image of that generation. Check that the registry runs and still holds it, or restore another "
-                   "generation: 'swarmctl snapshots' (ListSnapshots) lists those that there are.");
+                   is_create(o) || o->restore_generation == 0 ? "its node could not get its image. Check that the registry runs and still holds it, "
+                   "and that the node has room for it." :
+                   "its node could not get the image of that generation. Check that the registry runs and still holds it and that the node "
+                   "has room for it, or restore another generation: 'swarmctl snapshots' (ListSnapshots) lists those that there are.");
 }
 
 /* It ran, and is over already. What it wrote is saved like that of any session whose main process ends. */

@@ -305,7 +305,7 @@ static void test_lost_generation(void **state) {
         assert_int_equal(fake_forget_image(f->p, session_find_snapshot(s, 2)->record.image), 0);
         j = request(s, JOB_RESTORE, NULL);
         expect_ended(f, j, JOB_FAILED, REFUSAL_PROVIDER_FAILED);
-        assert_non_null(strstr(j->error->message, "Check that the registry runs and still holds it, or restore another generation"));
+        assert_non_null(strstr(j->error->message, "Check that the registry runs and still holds it and that the node has room for it, or restore another generation"));
         assert_non_null(endswith(j->error->message, "The provider says: No such image."));
         assert_int_equal(s->state, SESSION_HIBERNATED);
         assert_int_equal(s->generation, 2);
