@@ -56,6 +56,43 @@ def container_removed(w):
     w.works()
 
 
+def upperdir(container):
+    with open(f"/proc/{container['State']['Pid']}/mountinfo", encoding="utf-8") as f:
+        root = next(line for line in f if line.split()[4] == "/")
+    return next(o for o in root.split(",") if o.startswith("upperdir=")).split("=", 1)[1].strip()
+
+
+def container_half_removed(w, verb):
+    """Docker cannot remove all of it, and calls what is left dead, for good. No file of that is saved; the last generation is there."""
+    w.session()
+    w.bus.do("Snapshot", w.name)
+    session, container = w.id_of(w.name), w.container(w.name)
+    saved = dict(w.expect.files[session])
+    w.write(w.name)
+    w.expect.files[session] = saved
+    stuck = upperdir(container) + "/home/user/written"
+    subprocess.run(["chattr", "+i", stuck], check=True)
+    try:
+        try:
+            w.docker("rm", "-f", container["Id"])
+            raise AssertionError("it was removed")
+        except subprocess.CalledProcessError:
+            pass
+        wait_for(lambda: w.bus.state(w.name) == "exited" and not w.bus.jobs(ended=False), lambda: f"it to be noticed; it is {w.bus.session(w.name)}", 60)
+        assert "discard" in w.bus.session(w.name)["StateDetail"], w.bus.session(w.name)
+    finally:
+        subprocess.run(["chattr", "-i", stuck], check=True)
+    if verb == "Destroy":
+        w.forget_files(w.name)
+        w.bus.do("Destroy", w.name)
+        return
+    w.bus.do("Stop", w.name, discard=True)
+    w.check()
+    w.bus.do("Start", w.name)
+    w.runs()
+    w.works()
+
+
 def clone_outlives_its_source(w):
     """What it was made from stays with it, and goes with it."""
     source = w.session()
@@ -158,6 +195,27 @@ def service_rolled_back_at_rest(w):
     w.bus.do("Stop", w.name, discard=True)
     w.bus.do("Restore", w.name, generation=newest)
     w.expect.files[session] = files
+    w.runs()
+    w.works()
+
+
+def node_drained(w, verb=None):
+    """Swarm ends what runs there. Its files are saved, whatever was under way, and it is there when the node is again."""
+    w.session()
+    fault = w.held(verb)[0] if verb else None
+    node = w.docker("node", "ls", "--quiet")
+    w.docker("node", "update", "--availability", "drain", node)
+    try:
+        if fault:
+            wait_for(lambda: not w.engine.container_of(w.id_of(w.name)), "its container to end", 30)
+            fault.release()
+        wait_for(lambda: w.bus.state(w.name) in ("stopped", "hibernated") and not w.bus.jobs(ended=False),
+                 lambda: f"its files to be saved; it is {w.bus.session(w.name)}", 60)
+        w.proxy.clear()
+        w.check()
+    finally:
+        w.docker("node", "update", "--availability", "active", node)
+    w.bus.do("Start", w.name)
     w.runs()
     w.works()
 
@@ -268,6 +326,8 @@ def copied_into_by_somebody_else(w, verb, busy=False):
 CASES = (
     ("session: killed for its memory", killed_for_its_memory),
     ("session: its container is removed", container_removed),
+    ("session: its container is half removed", lambda w: container_half_removed(w, "Stop")),
+    ("session: its container is half removed, and it is destroyed", lambda w: container_half_removed(w, "Destroy")),
     ("session: its clone outlives it", clone_outlives_its_source),
     ("session: its container is restarted by somebody else", restarted_by_somebody_else),
     ("session: its service is removed", service_removed),
@@ -275,6 +335,8 @@ CASES = (
     ("session: its service is removed at rest", service_removed_at_rest),
     ("session: its service is updated by somebody else", service_updated_by_somebody_else),
     ("session: its service is rolled back at rest", service_rolled_back_at_rest),
+    ("session: its node is drained", node_drained),
+    ("session: its node is drained during a hibernation", lambda w: node_drained(w, "Hibernate")),
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
