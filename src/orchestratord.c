@@ -63,10 +63,10 @@ static void service_init(Service *s, const char *config_dir) {
         }
 }
 
-/* Everything is given up but what `swarm-layer` needs, and that is held without being in force: the worker raises it
- * between fork and exec. */
+/* Everything is given up but what `swarm-layer` needs and the signal to a frozen container's processes, and that is held
+ * without being in force: the worker raises it between fork and exec, and agent_end_others() for its own time. */
 static int drop_privileges(void) {
-        static const cap_value_t kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH };
+        static const cap_value_t kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_KILL };
         cap_t now = cap_get_proc(), then = cap_init();
         int r = 0;
 

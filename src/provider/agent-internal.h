@@ -141,8 +141,18 @@ int container_check_saveable(const ContainerFacts *f, const char *session, Captu
 /* The upper directory of the overlay that is mounted on / there. -ENOENT: none. */
 int upperdir_from_mountinfo(const char *mountinfo, char **ret);
 
+/* ---- agent-others.c */
+
+/* Ends all processes of the frozen container but `first`, which is its main one: none of them runs again. -EBUSY: it is not
+ * frozen; -EPERM: without CAP_KILL; what can be ended has been, whatever is returned. */
+int agent_end_others(pid_t first);
+
 /* ---- agent-witness.c */
 
+#define PROC_FILE_MAX (1 * MIB)
+
+/* The content of that file of that controller's cgroup of the process; `controller` as below. -ENOENT: none. */
+int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret);
 /* The cpu time that the container's cgroup has used. */
 int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 /* The path below the controller's mount point, from /proc/PID/cgroup, and where that controller is mounted, from

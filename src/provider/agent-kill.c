@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The end of a container whose files are proven:
- *   inspect: the witness holds → SIGKILL → two things, in any order: that it is dead, from its main process or by
- *   inspections, and what happened to it first, from its watch (agent-watch.c) → note, done
+ *   inspect: the witness holds → SIGKILL, to all but its main process first (agent-others.c) → two things, in any order:
+ *   that it is dead, from its main process or by inspections, and what happened to it first, from its watch (agent-watch.c)
+ *   → note, done
  * Between the inspection and our signal somebody else may have thawed or ended it, so only the watch shows that no code of
  * it ran: the first thing must be that signal. It also shows what docker cp has written, which works on frozen ones; if that
  * is known in time, no signal is sent, and the container can go on.
@@ -184,6 +185,14 @@ static void on_answer(const EngineAnswer *answer, void *userdata) {
                 verb_finish(c, r, refusal);
 }
 
+static void end_others(const Kill *k, pid_t pid) {
+        int r = agent_end_others(pid);
+
+        if (r < 0)
+                log_warning_errno(r, "Processes of the frozen container %.*s may write for a moment before they end, for they cannot be ended "
+                                  "while it is frozen: %m", CONTAINER_SHORT, k->call.container);
+}
+
 static int send_signal(Kill *k, pid_t pid, Refusal **reterr_refusal) {
         int r;
 
@@ -192,6 +201,8 @@ static int send_signal(Kill *k, pid_t pid, Refusal **reterr_refusal) {
         k->send_again = false;
         watch_process(k, pid);
         r = agent_watch_listen(k->watch);
+        if (r >= 0)
+                end_others(k, pid);
         if (r >= 0)
                 r = verb_request(&k->call, "POST", "kill?signal=KILL", SIGNAL_TIMEOUT_USEC, true, on_answer);
         return r < 0 ? r : 1;

@@ -6,7 +6,6 @@
 
 #include "provider/agent-internal.h"
 
-#define PROC_FILE_MAX (1 * MIB)
 #define WITNESS_MAX (4 * KIB)
 
 static char *next_line(char **p) {
@@ -80,8 +79,7 @@ static int read_proc(pid_t pid, const char *name, char **ret) {
         return read_file(path, PROC_FILE_MAX, ret);
 }
 
-/* The file of that controller's cgroup of the process. */
-static int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret) {
+int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret) {
         _cleanup_free_ char *cgroups = NULL, *mounts = NULL, *path = NULL, *mount = NULL, *root = NULL, *file = NULL;
         const char *below;
         int r;

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 
 import crash_cases
+import store as stores
 from checker import SESSION_LABEL
 from waiting import wait_for
 
@@ -297,6 +298,30 @@ def hibernated_while_much_happens(w):
     w.runs()
 
 
+def nothing_runs_after_the_freeze(w):
+    """Its main process takes a while to die, for its memory; until then the kernel lets the others live. What is thawed for its
+    end must not write any more: that would be in no generation."""
+    w.serial_name += 1
+    name = f"s{w.serial_name}"
+    busy = ('i=0; x=$(dd if=/dev/zero bs=1M count=200 2>/dev/null | tr "\\0" x)\n'
+            'while :; do i=$((i+1)); echo $i >>/home/user/journal; done & while :; do sleep 1; done')
+    w.bus.create_running(name, w.image, memory_bytes=("t", 2 << 30), command=("as", ["/bin/sh", "-c", busy]))
+    for _ in range(3):
+        path = f"{w.root(name)}/home/user/journal"
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        wait_for(lambda path=path, size=size: os.path.exists(path) and os.path.getsize(path) > size, "it to write", 60)
+        with open(path, "rb") as journal:
+            w.bus.do("Hibernate", name)
+            wait_for(lambda: w.engine.container_of(w.id_of(name)) is None, "its container to be gone", 20)
+            written = journal.read()
+        s = w.bus.session(name)
+        row = next(g for g in stores.load(w.state_dir).generations(s["Id"]) if g.generation == s["Generation"])
+        kept = w.registry.read_file(*row.image.split("/", 1)[1].split("@"), "/home/user/journal")
+        assert kept == written, f"it has written {len(written)} bytes, and {len(kept)} are saved"
+        w.bus.do("Restore", name)
+    w.bus.do("Destroy", name)
+
+
 def copied_into_by_somebody_else(w, verb, busy=False):
     """docker cp writes into a frozen container, and into an ended one: what it wrote is in the next generation."""
     w.session()
@@ -337,6 +362,7 @@ CASES = (
     ("session: its service is rolled back at rest", service_rolled_back_at_rest),
     ("session: its node is drained", node_drained),
     ("session: its node is drained during a hibernation", lambda w: node_drained(w, "Hibernate")),
+    ("session: nothing of it runs after the freeze", nothing_runs_after_the_freeze),
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),

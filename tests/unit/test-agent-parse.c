@@ -2,6 +2,9 @@
 
 /* What the agent reads: mounts, control groups, what the Engine says of a container. */
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "agent-model.h"
 
 static void test_parse_mounts(void **state) {
@@ -89,10 +92,29 @@ static void test_parse_facts(void **state) {
         assert_false(container_id_is_valid(NULL));
 }
 
+/* A pid that leads elsewhere ends nobody: the cgroup of a process that runs is not frozen. */
+static void test_others_of_what_runs(void **state) {
+        pid_t child = fork(), again;
+
+        if (child == 0) {
+                (void) pause();
+                _exit(0);
+        }
+        assert_true(child > 0);
+        assert_true(agent_end_others(child) < 0);
+        assert_true(agent_end_others(getpid()) < 0);
+        assert_int_equal(agent_end_others(0), -ESRCH);
+        again = waitpid(child, NULL, WNOHANG);
+        (void) kill(child, SIGKILL);
+        (void) waitpid(child, NULL, 0);
+        assert_int_equal(again, 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parse_mounts),
                 cmocka_unit_test(test_parse_facts),
+                cmocka_unit_test(test_others_of_what_runs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The end of a frozen container's other processes. The Engine signals the first one only, and thaws the container for that.
+ * The kernel ends the others when the first one has given back its memory, which takes a while if it is much; until then they
+ * would run, and what they wrote would be in no generation. A signal that they have got while frozen lets none run again. */
+
+#include <signal.h>
+#include <sys/capability.h>
+#include <sys/pidfd.h>
+
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+/* Only what is frozen is signalled: whatever cgroup a wrong pid leads to, it is none that others work in. */
+static int find_frozen(pid_t first, const char **ret_controller) {
+        _cleanup_free_ char *state = NULL, *events = NULL;
+        int r = cgroup_read(first, "freezer", "freezer.state", &state);
+
+        *ret_controller = "freezer";
+        if (r >= 0 && startswith(state, "FROZEN"))
+                return 0;
+        /* Where both versions are mounted, the one that Docker does not use says that nothing is frozen. */
+        *ret_controller = "";
+        r = cgroup_read(first, "", "cgroup.events", &events);
+        if (r < 0)
+                return r;
+        return startswith(events, "frozen 1") || strstr(events, "\nfrozen 1") ? 0 : -EBUSY;
+}
+
+static int read_path(pid_t pid, const char *controller, char **ret) {
+        _cleanup_free_ char *cgroups = NULL;
+        char path[64];
+        int r;
+
+        (void) snprintf(path, sizeof(path), "/proc/%i/cgroup", pid);
+        r = read_file(path, PROC_FILE_MAX, &cgroups);
+        return r < 0 ? r : cgroup_path_parse(cgroups, controller, ret);
+}
+
+static int end_process(pid_t pid, const char *controller, const char *cgroup) {
+        _cleanup_close_ int fd = pidfd_open(pid, 0);
+        _cleanup_free_ char *its = NULL;
+        int r;
+
+        if (fd < 0)
+                return errno == ESRCH ? 0 : -errno;
+        /* The number may have become somebody else's, but not from now on. */
+        r = read_path(pid, controller, &its);
+        if (r < 0)
+                return r == -ESRCH || r == -ENOENT ? 0 : r;
+        if (!streq(its, cgroup))
+                return 0;
+        return pidfd_send_signal(fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH ? -errno : 0;
+}
+
+static int end_members(pid_t first, const char *controller) {
+        _cleanup_free_ char *members = NULL, *cgroup = NULL;
+        int r, failed = 0;
+        char *end;
+
+        r = read_path(first, controller, &cgroup);
+        if (r >= 0)
+                r = cgroup_read(first, controller, "cgroup.procs", &members);
+        if (r < 0)
+                return r;
+        for (const char *p = members; *p; p = end + strspn(end, "\n")) {
+                long pid = strtol(p, &end, 10);
+
+                if (end == p)
+                        return -EBADMSG;
+                r = pid > 0 && pid != first ? end_process((pid_t) pid, controller, cgroup) : 0;
+                if (r < 0)
+                        failed = r;
+        }
+        return failed;
+}
+
+/* Held by the service, and in force here only. Root needs none for processes of root. */
+static void use_capability(cap_flag_value_t value) {
+        static const cap_value_t needed[] = { CAP_KILL };
+        cap_t caps = cap_get_proc();
+
+        if (!caps || cap_set_flag(caps, CAP_EFFECTIVE, 1, needed, value) < 0 || cap_set_proc(caps) < 0)
+                log_debug("The capability CAP_KILL cannot be %s: %m", value == CAP_SET ? "used" : "laid down");
+        if (caps)
+                (void) cap_free(caps);
+}
+
+int agent_end_others(pid_t first) {
+        const char *controller;
+        int r;
+
+        r = first > 0 ? find_frozen(first, &controller) : -ESRCH;
+        if (r < 0)
+                return r;
+        use_capability(CAP_SET);
+        r = end_members(first, controller);
+        use_capability(CAP_CLEAR);
+        return r;
+}
