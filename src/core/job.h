@@ -33,7 +33,7 @@ static inline bool job_state_is_ended(JobState s) {
 /* What a verb takes beside the session. */
 typedef struct JobOptions {
         uint64_t generation;            /* restore, delete-snapshot; 0 = newest */
-        bool lossy;                     /* hibernate, stop, snapshot, restart: leave out names a layer cannot hold */
+        bool lossy;                     /* hibernate, stop, snapshot, restart: leave out what a layer cannot hold */
         bool discard;                   /* stop, restart, destroy: do not save the files */
         bool keep_snapshots;            /* destroy: leave the generations in the registry */
         bool automatic;                 /* the orchestrator's own: nobody else would try again what fails */

@@ -151,7 +151,7 @@ typedef struct ProviderCaptureResult {
         uint64_t bytes, uncompressed_bytes, entries;
         unsigned session_layers;
         bool unchanged;
-        char *const *dropped;           /* sockets and, with lossy, names left out */
+        char *const *dropped;           /* sockets, and, with lossy, whatever else was left out */
         usec_t frozen_usec;             /* how long it was frozen; CAPTURE_HOLD: until this callback */
         bool out_of_memory;             /* CAPTURE_EXITED: the kernel killed in it for the memory limit */
 } ProviderCaptureResult;

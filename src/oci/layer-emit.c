@@ -15,16 +15,18 @@ static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent
         int r;
 
         proc_path(dir, name, proc);
-        r = xattr_list_read(&w->xattrs, proc, flags);
+        r = xattr_list_read(&w->xattrs, proc, w->walk->lossy, flags);
         if (r == -E2BIG)
-                return walker_refuse(w, REFUSAL_FILES_REFUSED, "its extended attributes are larger than a layer can hold", "Remove some of them");
+                return walker_refuse(w, REFUSAL_FILES_REFUSED, "its extended attributes are larger than a layer can hold",
+                                     "Remove some of them, or save with --lossy (option `lossy`), which leaves out what is too much");
         if (r == -ENOENT)
                 return w->walk->live ? 1 : walker_refuse_changed(w);
         if (r < 0)
                 return r;
         if (flags->redirected)
                 return walker_refuse(w, REFUSAL_FILES_REFUSED, "its data are in another layer (overlay redirect_dir or metacopy)",
-                                   "Load the overlay module with redirect_dir=off metacopy=off on this node and start the session anew");
+                                     "Save with --lossy (option `lossy`), which leaves it out, after you have copied it (docker cp), and load the overlay "
+                                     "module with redirect_dir=off metacopy=off on this node");
         if (parent->default_acl && !S_ISLNK(st->st_mode)) {
                 r = xattr_list_disinherit(&w->xattrs, st->st_mode);
                 if (r < 0)

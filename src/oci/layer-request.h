@@ -52,7 +52,7 @@ typedef struct LayerRequest {
                                          * changed the next time. Where a freeze is asked for it is taken at "frozen" */
         bool freeze;                    /* push: asks for the freeze, but not before the parent image was found */
         bool precopy;                   /* push: two passes, the first of them before the freeze */
-        bool lossy;                     /* push: leave out names that a layer cannot hold instead of refusing */
+        bool lossy;                     /* push: leave out what a layer cannot hold instead of refusing */
         unsigned layers_max;            /* push: refuse above so many session layers (default 100) */
 } LayerRequest;
 
@@ -64,7 +64,7 @@ typedef struct LayerResult {
         uint64_t entries;
         unsigned session_layers;        /* push: layers above the base image, the new one included */
         bool unchanged;                 /* push: no new layer was needed (the manifest is new all the same) */
-        Strv dropped;                   /* push: sockets and, with lossy, names left out; at most 100 */
+        Strv dropped;                   /* push: sockets, and, with lossy, whatever else was left out; at most 100 */
         Strv volumes;                   /* resolve: VOLUME paths of the config */
         char *user, *working_dir;       /* resolve */
         usec_t read_usec, upload_usec, proof_usec;      /* push: how long each took */

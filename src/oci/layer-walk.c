@@ -269,6 +269,23 @@ static int visit_directory(Walker *w, const char *name, const struct stat *st) {
         return known.unchanged && !walker_top(w)->forced ? 0 : layer_emit_parents(w);
 }
 
+/* Only where it is left out: else the refusal comes when its attributes are read. 1: it was. */
+static int leave_out_redirected(Walker *w, const char *name, const struct stat *st) {
+        char proc[320];
+        int r;
+
+        if (!w->walk->lossy || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)))
+                return 0;
+        proc_path(walker_top(w)->fd, name, proc);
+        r = xattr_is_redirected(proc);
+        if (r <= 0)
+                return r == -ENOENT ? 0 : r;    /* who opens it sees that as well */
+        r = walker_note_dropped(w, "its data are in another layer");
+        if (r >= 0)
+                r = visit_left_out(w, st);
+        return r < 0 ? r : 1;
+}
+
 static int visit(Walker *w, const char *name) {
         bool too_long = w->path_length > w->path_max, reserved = startswith(name, ".wh.");
         struct stat st;
@@ -292,6 +309,9 @@ static int visit(Walker *w, const char *name) {
                 r = drop_or_refuse(w, "it is sparse, and unpacking it would fill more than 64 GiB");
                 return r < 0 ? r : visit_left_out(w, &st);
         }
+        r = leave_out_redirected(w, name, &st);
+        if (r != 0)
+                return MIN(r, 0);
         return S_ISDIR(st.st_mode) ? visit_directory(w, name, &st) : visit_file(w, name, &st);
 }
 

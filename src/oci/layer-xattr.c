@@ -111,10 +111,10 @@ static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy) 
         size_t size, left = VALUES_MAX - l->values_used;
 
         n = lgetxattr(path, name, value, left);
-        if (n < 0)
-                return errno == ENODATA ? 0 : errno == ERANGE ? -E2BIG : -errno;
-        if ((size_t) n > left)          /* with no room at all the kernel tells the size and writes nothing */
-                return -E2BIG;
+        if (n < 0 && errno != ERANGE)
+                return errno == ENODATA ? 0 : -errno;
+        if (n < 0 || (size_t) n > left) /* with no room at all the kernel tells the size and writes nothing */
+                return l->lossy ? append_dropped(l, name) : -E2BIG;
         size = (size_t) n;
         if (policy == XATTR_CAPABILITY)
                 capability_to_v2((uint8_t *) value, &size);
@@ -134,10 +134,20 @@ int xattr_is_opaque(const char *path) {
         return errno == ENODATA || errno == EOPNOTSUPP || errno == ERANGE ? 0 : -errno;
 }
 
-int xattr_is_copied_up(const char *path) {
-        if (lgetxattr(path, OVERLAY_PREFIX "origin", NULL, 0) >= 0)
+/* 1 when the file has it, 0 when not. */
+static int is_there(const char *path, const char *name) {
+        if (lgetxattr(path, name, NULL, 0) >= 0)
                 return 1;
         return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+int xattr_is_redirected(const char *path) {
+        int r = is_there(path, OVERLAY_PREFIX "redirect");
+        return r != 0 ? r : is_there(path, OVERLAY_PREFIX "metacopy");
+}
+
+int xattr_is_copied_up(const char *path) {
+        return is_there(path, OVERLAY_PREFIX "origin");
 }
 
 static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
@@ -209,15 +219,43 @@ static int compare_names(const void *a, const void *b) {
         return strcmp(((const Xattr *) a)->name, ((const Xattr *) b)->name);
 }
 
-int xattr_list_read(XattrList *l, const char *path, XattrFlags *ret_flags) {
+/* More names than the kernel tells (E2BIG): those that matter can still be asked for. */
+static ssize_t list_known(XattrList *l, const char *path) {
+        static const char *const known[] = {
+                OVERLAY_PREFIX "opaque", OVERLAY_PREFIX "whiteout", OVERLAY_PREFIX "redirect", OVERLAY_PREFIX "metacopy",
+                "system.posix_acl_access", "system.posix_acl_default", "security.capability",
+        };
+        char *end = l->names;
+        int r = append_dropped(l, "its attributes, whose names fill more than 64 KiB");
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(known); i++) {
+                r = is_there(path, known[i]);
+                if (r > 0)
+                        end = stpcpy(end, known[i]) + 1;
+        }
+        return r < 0 ? r : end - l->names;
+}
+
+static ssize_t list_names(XattrList *l, const char *path) {
+        ssize_t n = llistxattr(path, l->names, NAMES_MAX);
+
+        if (n >= 0)
+                return n;
+        if (errno != ERANGE && errno != E2BIG)
+                return errno == EOPNOTSUPP ? 0 : -errno;
+        return l->lossy ? list_known(l, path) : -E2BIG;
+}
+
+int xattr_list_read(XattrList *l, const char *path, bool lossy, XattrFlags *ret_flags) {
         ssize_t n;
         int r;
 
         *ret_flags = (XattrFlags) {};
         l->n = l->n_dropped = l->values_used = 0;
-        n = llistxattr(path, l->names, NAMES_MAX);
+        l->lossy = lossy;
+        n = list_names(l, path);
         if (n < 0)
-                return errno == EOPNOTSUPP ? 0 : errno == ERANGE ? -E2BIG : -errno;
+                return (int) n;
         for (char *name = l->names; name < l->names + n; name += strlen(name) + 1) {
                 r = take(l, path, name, ret_flags);
                 if (r < 0)

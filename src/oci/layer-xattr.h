@@ -18,9 +18,10 @@ typedef struct XattrList {
         size_t n, allocated;
         char *names, *values;           /* XATTR_LIST_MAX and the sum limit */
         size_t values_used;
-        const char **dropped;           /* names that the layer cannot hold, in the storage */
+        const char **dropped;           /* what the layer cannot hold: names, in the storage, or a sentence's part */
         size_t n_dropped, dropped_allocated;
         uint8_t minimal_acl[28];
+        bool lossy;
 } XattrList;
 
 int xattr_list_init(XattrList *l);
@@ -32,11 +33,15 @@ typedef struct XattrFlags {
         bool redirected;                /* trusted.overlay.redirect or .metacopy: the data are elsewhere */
 } XattrFlags;
 
-/* `path` is one that does not follow a last symlink: /proc/self/fd/N/name. -E2BIG: more than a layer's header holds. */
-int xattr_list_read(XattrList *l, const char *path, XattrFlags *ret_flags);
+/* `path` is one that does not follow a last symlink: /proc/self/fd/N/name. -E2BIG: more than a layer's header holds; with
+ * `lossy` what is too much is `dropped` instead. */
+int xattr_list_read(XattrList *l, const char *path, bool lossy, XattrFlags *ret_flags);
 
 /* 1 when the directory is opaque, 0 when not. */
 int xattr_is_opaque(const char *path);
+
+/* 1 when some of the data are in another layer (`redirected`), 0 when not. */
+int xattr_is_redirected(const char *path);
 
 /* 1 when the directory was copied up, so that a lower layer has one there, 0 when not. */
 int xattr_is_copied_up(const char *path);

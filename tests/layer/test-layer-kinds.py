@@ -4,6 +4,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import time
 import unittest
@@ -100,6 +101,25 @@ class KindsTest(SessionTest):
         self.assertEqual(child.error["code"], "FilesRefused")
         self.assertIn("redirect_dir=off", child.error["message"])
 
+    def test_redirected_left_out(self):
+        """A session that has ended has no other way to save the rest. What it hid does not come back."""
+        s = self.session("redirect-lossy")
+        write(f"{s.merged}/dir/x")
+        write(f"{s.merged}/etc/passwd", b"other")
+        write(f"{s.merged}/kept")
+        time.sleep(0.05)
+        s.save()
+        write(f"{s.merged}/dir/later")
+        os.setxattr(f"{s.upper}/dir", "trusted.overlay.redirect", b"/else")
+        os.setxattr(f"{s.upper}/etc/passwd", "trusted.overlay.metacopy", b"")
+        gone = (b"dir", b"dir/x", b"dir/later", b"etc/passwd")
+        for more, has_index in (({}, True), ({"precopy": True}, True), ({"image": s.base}, False)):
+            time.sleep(0.05)
+            s.has_index = has_index
+            child = s.save(lossy=True, **more)
+            self.assertEqual(child.result["dropped"], [f"/{name} (its data are in another layer)" for name in ("dir", "etc/passwd")])
+            s.check(child, without=gone)
+
     def test_attributes_that_cannot_be_carried(self):
         s = self.session("attributes")
         write(f"{s.merged}/x")
@@ -144,6 +164,31 @@ class KindsTest(SessionTest):
         child = Child(PROGRAM, s.request())
         self.assertEqual(child.error["code"], "FilesRefused")
         self.assertIn("larger than a layer can hold", child.error["message"])
+        self.assertIn("lossy", child.error["message"])
+        self.assertEqual(s.save(lossy=True).result["dropped"], ["/x (user.12)"])
+
+    def test_more_attribute_names_than_the_kernel_tells(self):
+        where = self.scratch / "tmpfs-for-names"
+        os.mkdir(where)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", where], check=True)
+        self.scratch.mounts.append(where)
+        s = self.session("many-names", where)
+        write(f"{s.merged}/x")
+        os.setxattr(f"{s.upper}/x", "security.capability", capability(2))
+        try:
+            for i in range(270):
+                os.setxattr(f"{s.upper}/x", f"user.{i:03}" + "n" * 240, b"v")
+        except OSError as e:
+            self.skipTest(f"no user attributes on tmpfs before Linux 6.6: {e}")
+        s.generation += 1
+        child = Child(PROGRAM, s.request())
+        self.assertEqual(child.error["code"], "FilesRefused")
+        self.assertIn("larger than a layer can hold", child.error["message"])
+        child = s.save(lossy=True)
+        self.assertEqual(child.result["dropped"], ["/x (its attributes, whose names fill more than 64 KiB)"])
+        s.check(child, without=(b"x",))
+        root = self.scratch / f"many-names-check-{s.generation}"
+        self.assertEqual(os.getxattr(f"{root}/x", "security.capability"), capability(2))
 
     def test_capabilities_are_needed(self):
         s = self.session("capless")
