@@ -34,7 +34,8 @@ int json_fields_unpack(json_t *object, const JsonField *fields, const char *cons
 
 void json_fields_free(const JsonField *fields, void *from);
 
-/* One object from one line: duplicates refused, trailing bytes refused. NULL on any error. */
+/* One object from one line: duplicates, trailing bytes and too many values are refused. NULL on any error. */
+#define JSON_VALUES_MAX 100000U
 json_t *json_object_from_string(const char *data, size_t size);
 
 /* Compact, keys in the order they were set, with a newline at the end if asked for. */

@@ -10,6 +10,7 @@
 #define MEDIA_TYPE_LENGTH_MAX 255
 #define INDEX_ENTRIES_MAX 1000U
 #define BLOB_SIZE_MAX (UINT64_C(1) << 40)
+#define VOLUMES_BYTES_MAX (64 * KIB)    /* they are told in one line, in which JSON may need six bytes for one */
 
 void descriptor_done(Descriptor *d) {
         free(d->media_type);
@@ -90,7 +91,7 @@ int manifest_is_index(const char *data, size_t size, const char *content_type, c
         int kind, said = content_type ? kind_of_content_type(content_type) : -1;
 
         if (!j)
-                return refuse_document(reterr_refusal, what, "its manifest is not a JSON object of at most 4 MiB");
+                return refuse_document(reterr_refusal, what, "its manifest is not a JSON object of at most 4 MiB and 100000 values");
         if (json_integer_value(json_object_get(j, "schemaVersion")) != 2)
                 return refuse_document(reterr_refusal, what, "its manifest is not of schema version 2");
         if (type)
@@ -258,10 +259,12 @@ static int compare_strings(const void *a, const void *b) {
 
 static int parse_volumes(const json_t *config, ImageConfig *c) {
         const char *path;
+        size_t bytes = 0;
         json_t *value;
 
         json_object_foreach(json_object_get(config, "Volumes"), path, value) {
-                if (strlen(path) > 4095 || strv_length(c->volumes) >= 1000)
+                bytes += strlen(path);
+                if (strlen(path) > 4095 || bytes > VOLUMES_BYTES_MAX || strv_length(c->volumes) >= 1000)
                         return -EBADMSG;
                 if (strv_extend(&c->volumes, path) < 0)
                         return -ENOMEM;
@@ -311,7 +314,7 @@ int image_config_parse(const char *data, size_t size, const char *what, ImageCon
         *ret = (ImageConfig) {};
         c.json = size <= CONFIG_SIZE_MAX ? json_object_from_string(data, size) : NULL;
         if (!c.json)
-                return refuse_document(reterr_refusal, what, "its config is not a JSON object of at most 8 MiB");
+                return refuse_document(reterr_refusal, what, "its config is not a JSON object of at most 8 MiB and 100000 values");
         os = get_string(c.json, "os");
         architecture = get_string(c.json, "architecture");
         if ((os && !streq(os, "linux")) || (architecture && !streq(architecture, oci_architecture())))
@@ -319,7 +322,7 @@ int image_config_parse(const char *data, size_t size, const char *what, ImageCon
                               what, oci_architecture());
         r = parse_config(&c);
         if (r == -EBADMSG)
-                return refuse_document(reterr_refusal, what, "its config has no valid list of layers, or members that are too long");
+                return refuse_document(reterr_refusal, what, "its config has no valid list of layers, or its volumes, user or working directory are too long");
         if (r < 0)
                 return r;
         *ret = c;

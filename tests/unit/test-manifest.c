@@ -143,6 +143,49 @@ static void test_config_refused(void **state) {
         image_config_done(&c);
 }
 
+static char *repeat(const char *before, const char *piece, size_t size, const char *after) {
+        size_t n = strlen(piece), used = strlen(before);
+        char *s = malloc(size + n + used + strlen(after) + 1);
+
+        strcpy(s, before);
+        for (; used + n + strlen(after) < size; used += n)
+                memcpy(s + used, piece, n);
+        strcpy(s + used - 1, after);    /* in the place of the last comma */
+        return s;
+}
+
+/* What a registry sends must not fill the memory: each of these would take some hundred MiB. */
+static void test_many_values(void **state) {
+        static const char *const pieces[] = { "{},", "[],", "[[[[[]]]]],", "0,", "\"\\\"\"," };
+        ImageConfig c;
+        Manifest m;
+
+        for (size_t i = 0; i < ELEMENTSOF(pieces); i++) {
+                _cleanup_free_ char *manifest = repeat("{\"schemaVersion\":2," CONFIG ",\"layers\":[],\"x\":[", pieces[i], MANIFEST_SIZE_MAX, "]}"),
+                                    *config = repeat("{\"rootfs\":{\"diff_ids\":[]},\"x\":[", pieces[i], CONFIG_SIZE_MAX, "]}");
+                if (parse(manifest, &m) != -EBADRQC || image_config_parse(config, strlen(config), "test", &c, NULL) != -EBADRQC)
+                        fail_msg("%s was taken", pieces[i]);
+        }
+        /* In a string they are bytes like others. */
+        _cleanup_free_ char *text = repeat("{\"rootfs\":{\"diff_ids\":[]},\"x\":\"", "\\\",[{,", MIB, "\"}");
+        assert_int_equal(image_config_parse(text, strlen(text), "test", &c, NULL), 0);
+        image_config_done(&c);
+}
+
+/* They are told in one line, which has a limit. */
+static void test_many_volumes(void **state) {
+        char *text = malloc(8 * MIB), *p = stpcpy(text, "{\"rootfs\":{\"diff_ids\":[]},\"config\":{\"Volumes\":{");
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        ImageConfig c;
+
+        for (unsigned i = 0; i < 900; i++)
+                p += sprintf(p, "%s\"/%04u%0*d\":{}", i > 0 ? "," : "", i, 4000, 0);
+        strcpy(p, "}}}");
+        assert_int_equal(image_config_parse(text, strlen(text), "test", &c, &refusal), -EBADRQC);
+        assert_non_null(strstr(refusal->message, "volumes"));
+        free(text);
+}
+
 static void test_build(void **state) {
         const Descriptor config = { (char *) MEDIA_TYPE_OCI_CONFIG, (char *) DIGEST, 77 };
         ManifestFacts facts = { .session = "s", .generation = 3, .job = 4, .tag = "s-g3-x", .created = 1700000000000001, .n_base_layers = 1 };
@@ -173,6 +216,8 @@ int main(void) {
                 cmocka_unit_test(test_index),
                 cmocka_unit_test(test_config),
                 cmocka_unit_test(test_config_refused),
+                cmocka_unit_test(test_many_values),
+                cmocka_unit_test(test_many_volumes),
                 cmocka_unit_test(test_build),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
