@@ -11,6 +11,7 @@
 
 #define HEADER_VALUE_MAX (8 * KIB)
 #define ERROR_BODY_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define BRIEF_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define BULK_SPEED_MIN 1024L            /* bytes/s that a transfer must reach over the time limit */
 
 usec_t monotonic_usec(void) {
@@ -186,7 +187,8 @@ static int make_headers(const HttpCall *call, struct curl_slist **ret) {
 
 static void set_limits(Registry *g, const HttpCall *call) {
         bool bulk = call->source || call->sink;
-        long seconds = (long) (g->timeout_usec * MAX(call->patience, 1U) / USEC_PER_SEC);
+        usec_t timeout = call->brief ? MIN(g->timeout_usec, BRIEF_TIMEOUT_USEC) : g->timeout_usec * MAX(call->patience, 1U);
+        long seconds = (long) (timeout / USEC_PER_SEC);
 
         curl_easy_setopt(g->curl, CURLOPT_CONNECTTIMEOUT, MAX(1L, MIN(seconds, 15L)));
         curl_easy_setopt(g->curl, CURLOPT_LOW_SPEED_LIMIT, bulk ? BULK_SPEED_MIN : 1L);

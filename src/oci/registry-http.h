@@ -37,6 +37,7 @@ typedef struct HttpCall {
         uint64_t max;                   /* bytes of a 2xx body */
         short takes[4];                 /* the statuses that the caller can use, up to a 0 */
         unsigned patience;              /* times the registry's usual time limit; 0 = 1 */
+        bool brief;                     /* 5 s at most: its outcome does not matter */
         bool anonymous;                 /* send no Authorization */
         bool password_only;             /* Basic, never the token: for the token service itself */
 } HttpCall;

@@ -24,9 +24,10 @@ static int open_upload(Registry *g, char **ret_location, Refusal **reterr_refusa
         return 0;
 }
 
-/* Gives the upload up; what the registry says to that does not matter (it purges old uploads by itself). */
+/* Gives the upload up; what the registry says to that does not matter (it purges old uploads by itself). One that has just been
+ * silent for a minute must not keep a frozen container waiting for another. */
 static void drop_upload(Registry *g, const char *location) {
-        const HttpCall call = { .method = "DELETE", .max = MIB };
+        const HttpCall call = { .method = "DELETE", .max = MIB, .brief = true };
         _cleanup_http_answer_ HttpAnswer a = {};
         bool passing = g->passing;
 

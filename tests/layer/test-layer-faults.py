@@ -67,6 +67,28 @@ class RegistryFaultTest(FaultTest):
         self.refused(child, "500", "disk on fire")
         self.assertNotIn("\x1b", child.error["message"])
 
+    def test_given_up_without_an_answer(self):
+        """A container stays frozen no longer for it."""
+        asked, gone = [], threading.Event()
+
+        def fault(h):
+            if h.command == "PATCH":
+                b"".join(h.body())
+                h.answer(413)
+                return True
+            if h.command == "DELETE":
+                asked.append(h.path)
+                gone.wait(60)
+                h.cut()
+                return True
+        started = time.monotonic()
+        child = self.push(fault, registry={"timeout_usec": 40000000})
+        took = time.monotonic() - started
+        gone.set()
+        self.refused(child, "413")
+        self.assertTrue(asked)
+        self.assertLess(took, 20)
+
     def test_endless_errors(self):
         """Whoever goes on answering an error for ever is not heard to the end: the container is frozen meanwhile."""
         for command, piece, pause in (("PATCH", b"x" * 100, 0.05), ("GET", b"x" * 65536, 0)):
