@@ -21,6 +21,10 @@ static int run_resolve(const LayerRequest *request, LayerChannel *channel, Layer
         r = layer_image_open(&request->registry, request->image, &image, reterr_refusal);
         if (r < 0)
                 return r;
+        if (image.manifest.n_layers >= MANIFEST_LAYERS_MAX)
+                return refuse(reterr_refusal, REFUSAL_IMAGE_REFUSED,
+                              "The image %s has %zu layers, so there is no room for one with a session's files. Use an image with fewer.",
+                              request->image, image.manifest.n_layers);
         ret->image = image_reference_format(&image.reference);
         ret->manifest_digest = strdup(image.reference.digest);
         ret->bytes = layer_image_bytes(&image);

@@ -35,9 +35,9 @@ static bool is_configured_host(const LayerRegistry *configured, const char *host
         return configured->url && registry_url_is_valid(configured->url, &own, &n) && strlen(host) == n && strncasecmp(own, host, n) == 0;
 }
 
-/* Docker's rule for insecure registries: 127.0.0.0/8 is always one. */
+/* Docker's rule for insecure registries: 127.0.0.0/8 and ::1 always are. */
 static bool is_local_host(const char *host) {
-        const char *rest = startswith(host, "localhost"), *number = startswith(host, "127.");
+        const char *rest = startswith(host, "localhost") ?: startswith(host, "[::1]"), *number = startswith(host, "127.");
         return (number && !number[strspn(number, "0123456789.:")]) || (rest && (!*rest || *rest == ':'));
 }
 

@@ -15,7 +15,7 @@
 typedef struct Registry Registry;
 
 /* The repository `repository` on `host`. Where `host` is that of `configured`, its URL, CA and credentials are used.
- * Every other host is reached anonymously over https (http on 127.0.0.0/8 and localhost, as Docker does), with the
+ * Every other host is reached anonymously over https (http on 127.0.0.0/8, [::1] and localhost, as Docker does), with the
  * limits of `configured`. */
 int registry_open(const LayerRegistry *configured, const char *host, const char *repository, Registry **ret);
 Registry *registry_close(Registry *g);

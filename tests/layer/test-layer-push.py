@@ -5,6 +5,7 @@
 import mmap
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -481,6 +482,34 @@ done"""
         self.assertEqual(child.error["code"], "NoSuchImage")
         child = Child(PROGRAM, {**q, "image": "UPPER/Case:1"})
         self.assertEqual(child.error["code"], "InvalidArgument")
+
+    def test_resolve_without_room(self):
+        """A session of it could never be saved."""
+        def resolve(n):
+            self.registry.push_base(f"library/deep{n}", "1", [tar_of(self.lower)] * n)
+            return Child(PROGRAM, {"verb": "resolve", "registry": {"url": self.registry.url}, "image": f"{self.registry.host}/library/deep{n}:1"})
+        self.assertIsNotNone(resolve(124).result)
+        child = resolve(125)
+        self.assertEqual(child.error["code"], "ImageRefused")
+        self.assertIn("125 layers", child.error["message"])
+
+    def test_resolve_on_the_other_loopback(self):
+        """Docker speaks http to ::1 too."""
+        with socket.socket(socket.AF_INET6) as s:
+            try:
+                s.bind(("::1", 0))
+            except OSError as e:
+                self.skipTest(f"no IPv6: {e}")
+            s.listen()
+
+            def serve():
+                k = s.accept()[0]
+                with k:
+                    k.recv(65536)
+                    k.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            threading.Thread(target=serve, daemon=True).start()
+            child = Child(PROGRAM, {"verb": "resolve", "registry": {"timeout_usec": 5000000}, "image": f"[::1]:{s.getsockname()[1]}/a/b:1"})
+        self.assertEqual(child.error["code"], "NoSuchImage", child.error)
 
     def test_resolve_index_and_volumes(self):
         base = self.registry.push_base("library/volumes", "1", [tar_of(self.lower)], oci=True, config={
