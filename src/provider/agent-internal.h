@@ -149,7 +149,9 @@ int agent_end_others(pid_t first);
 
 /* ---- agent-witness.c */
 
-#define PROC_FILE_MAX (1 * MIB)
+/* Our own list of mounts has those of all containers, with some 60 bytes for each of up to 125 layers, and the kernel allows
+ * 100000 mounts. What is not filled takes no memory. */
+#define PROC_FILE_MAX (64 * MIB)
 
 /* The content of that file of that controller's cgroup of the process; `controller` as below. -ENOENT: none. */
 int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret);

@@ -2,7 +2,10 @@
 
 /* What the agent reads: mounts, control groups, what the Engine says of a container. */
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "agent-model.h"
@@ -110,11 +113,29 @@ static void test_others_of_what_runs(void **state) {
         assert_int_equal(again, 0);
 }
 
+/* On a node with many containers, each upon many layers. To be the last: it leaves the mounts of this machine. */
+static void test_many_mounts(void **state) {
+        char path[4000] = "/tmp";
+        uint64_t nsec;
+
+        if (geteuid() != 0 || cgroup_cpu_nsec(getpid(), &nsec) < 0 || unshare(CLONE_NEWNS) < 0 ||
+            mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("none", "/tmp", "tmpfs", 0, NULL) < 0)
+                skip();
+        while (strlen(path) + 202 < sizeof(path)) {
+                (void) snprintf(path + strlen(path), sizeof(path) - strlen(path), "/%0200d", 0);
+                assert_int_equal(mkdir(path, 0700), 0);
+        }
+        for (unsigned i = 0; i < 400; i++)
+                assert_int_equal(mount("none", path, "tmpfs", 0, NULL), 0);
+        assert_int_equal(cgroup_cpu_nsec(getpid(), &nsec), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_parse_mounts),
                 cmocka_unit_test(test_parse_facts),
                 cmocka_unit_test(test_others_of_what_runs),
+                cmocka_unit_test(test_many_mounts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
