@@ -266,8 +266,8 @@ int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_
         if ((r = free_and_strdup(&c->image, capture->image)) < 0 ||
             (r = free_and_strdup(&c->repository, capture->repository)) < 0 ||
             (r = free_and_strdup(&c->tag, capture->tag)) < 0)
-                swarm_call_free(c);
-        return r;
+                return swarm_call_undo(c, r, ret);
+        return 0;
 }
 
 /* ---- rest ---- */
@@ -365,9 +365,7 @@ int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void 
                 return r;
         c->container_step = step_rest;
         r = swarm_call_rest(c, rest);
-        if (r < 0)
-                swarm_call_free(c);
-        return r;
+        return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 
 /* ---- images: any agent would do, this node's is the nearest ---- */

@@ -191,6 +191,8 @@ int swarm_call_new(Swarm *s, const char *session, usec_t timeout_usec, SwarmCall
 int swarm_call_start(SwarmCall *c, swarm_step first, ProviderCall **ret);
 SwarmCall *swarm_call_free(SwarmCall *c);
 DEFINE_CLEANUP(SwarmCall *, swarm_call_free)
+/* Of one that was begun, before the caller hears of it: frees it and returns `r`. */
+int swarm_call_undo(SwarmCall *c, int r, ProviderCall **ret);
 /* Takes the call out of the provider's hands, for its last callback: then swarm_call_free(). */
 void swarm_call_detach(SwarmCall *c);
 /* Takes `refusal`. The provider may be gone afterwards. */

@@ -453,9 +453,7 @@ int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, vo
                 return r;
         c->container_step = step_discard;
         r = swarm_call_rest(c, rest);
-        if (r < 0)
-                swarm_call_free(c);
-        return r;
+        return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 
 /* ---- remove ---- */

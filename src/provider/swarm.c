@@ -83,11 +83,21 @@ SwarmCall *swarm_call_free(SwarmCall *c) {
 }
 
 int swarm_call_start(SwarmCall *c, swarm_step first, ProviderCall **ret) {
+        int r;
+
         c->on_timer = first;
-        if (ret)
-                *ret = &c->base;
         /* Never from within the caller's call. */
-        return timer_arm(c->timer, 0);
+        r = timer_arm(c->timer, 0);
+        if (r >= 0 && ret)
+                *ret = &c->base;
+        return r;
+}
+
+int swarm_call_undo(SwarmCall *c, int r, ProviderCall **ret) {
+        swarm_call_free(c);
+        if (ret)
+                *ret = NULL;
+        return r;
 }
 
 void swarm_call_detach(SwarmCall *c) {
