@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -20,6 +21,18 @@ static void child_reset_signals(void) {
                 (void) sigaction(s, &sa, NULL);
         sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The daemon may be one that is spared when memory is short. A child that parses foreign bytes is not, which needs no right. */
+static void child_reset_oom_score(void) {
+        int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+        char sign;
+
+        if (fd < 0)
+                return;
+        if (read(fd, &sign, 1) == 1 && sign == '-')
+                (void) !pwrite(fd, "0", 1, 0);
+        (void) close(fd);
 }
 
 static bool cap_wanted(const int *caps, int cap) {
@@ -58,6 +71,7 @@ static _noreturn_ void child_run(const ChildSetup *c) {
         if (dup2(c->in, STDIN_FILENO) < 0 || dup2(c->out, STDOUT_FILENO) < 0 || dup2(c->err, STDERR_FILENO) < 0 ||
             syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
                 _exit(126);
+        child_reset_oom_score();
         child_set_capabilities(c->caps);
         /* After the capabilities, since a change of credentials clears it; the parent may be dead by now. */
         if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != c->parent)

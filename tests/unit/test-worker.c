@@ -6,11 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "basic/log.h"
 #include "basic/string-util.h"
 #include "event/event-util.h"
+#include "event/worker-child.h"
 #include "event/worker.h"
 
 typedef struct Fixture {
@@ -138,6 +144,34 @@ static void test_grandchild_keeps_pipe(void **state) {
         run(f);
         assert_string_equal(f->lines[0], "done");
         assert_int_equal(f->code, CLD_EXITED);
+}
+
+/* That of a child, whose parent has `score`: in a file in the place of the kernel's, which needs a right to be below 0. */
+static void check_oom_score(const char *score, const char *expected) {
+        char *argv[] = { (char *) "/bin/true", NULL }, buffer[16] = {};
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC), fd = open("/proc/self/oom_score_adj", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        pid_t pid;
+
+        assert_int_equal(write(fd, score, strlen(score)), strlen(score));
+        pid = worker_child_fork(&(const ChildSetup) { .in = null, .out = null, .err = null, .parent = getpid(), .argv = argv, .envp = argv + 1 });
+        assert_true(pid > 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        assert_true(pread(fd, buffer, sizeof(buffer) - 1, 0) > 0);
+        assert_string_equal(buffer, expected);
+        (void) close(fd);
+        (void) close(null);
+}
+
+/* A daemon may be one that is spared when memory is short. */
+static void test_oom_score(void **state) {
+        if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("none", "/proc", "tmpfs", 0, NULL) < 0)
+                skip();
+        assert_int_equal(mkdir("/proc/self", 0755), 0);
+        check_oom_score("-500", "0500");        /* of a file the first byte is overwritten */
+        check_oom_score("300", "300");
+        check_oom_score("0", "0");
+        assert_int_equal(umount2("/proc", MNT_DETACH), 0);
 }
 
 static void test_environment(void **state) {
@@ -297,7 +331,7 @@ int main(void) {
                 T(test_lines), T(test_input), T(test_input_refused), T(test_grandchild_keeps_pipe), T(test_environment),
                 T(test_capabilities), T(test_no_capabilities), T(test_terminate), T(test_killed), T(test_silence),
                 T(test_long_line), T(test_large_output), T(test_free_running), T(test_free_on_line),
-                T(test_free_with_loop), T(test_missing),
+                T(test_free_with_loop), T(test_missing), T(test_oom_score),
         };
         (void) log_set_max_level(LOG_ERR);
         return cmocka_run_group_tests(tests, NULL, NULL);
