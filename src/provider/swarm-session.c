@@ -138,6 +138,19 @@ static void warn_of_another(const SwarmSession *ss, const char *service) {
                     "Remove its label: docker service update --label-rm " PROVIDER_LABEL_SESSION " %s", service, ss->session, service);
 }
 
+static void await_task(SwarmSession *ss) {
+        SET(ss, task, TASK_PENDING);
+        ss->waiting_since_usec = swarm_now();
+        ss->task_seen = false;
+        swarm_session_heat(ss, TRANSITION_HOT_USEC);
+}
+
+static void end_history(SwarmSession *ss) {
+        ss->history_usec = ss->task_created_usec;
+        ss->history_force_update = ss->task_force_update;
+        clear_task(ss);
+}
+
 int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret) {
         SwarmSession *ss = service->session ? swarm_session_find(s, service->session) : NULL;
         bool was_wanted = ss && ss->wanted;
@@ -172,17 +185,16 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
         set_replicas(ss, service->replicas);
         if (!ss->wanted) {
                 /* What is still there is being removed by Swarm and is nobody's concern any more. */
-                ss->history_usec = ss->task_created_usec;
-                ss->history_force_update = ss->task_force_update;
-                clear_task(ss);
+                end_history(ss);
                 SET(ss, task, TASK_NONE);
                 ss->waiting_since_usec = 0;
                 ss->hot_until_usec = 0;
-        } else if (!was_wanted) {
-                SET(ss, task, TASK_PENDING);
-                ss->waiting_since_usec = swarm_now();
-                ss->task_seen = false;
-                swarm_session_heat(ss, TRANSITION_HOT_USEC);
+        } else if (!was_wanted)
+                await_task(ss);
+        else if (ss->task == TASK_FAILED && service->force_update > ss->task_force_update) {
+                /* The next one may fail in the same words, and that is to be told as well. */
+                end_history(ss);
+                await_task(ss);
         }
         return 0;
 }

@@ -175,6 +175,52 @@ static void test_ended_before_it_is_asked_for(void **state) {
         world_close(&w);
 }
 
+static void count(Provider *p, const ProviderObservation *o, void *userdata) {
+        *(unsigned *) userdata += o->task == TASK_FAILED;
+}
+
+/* A start that was cut off before its service was laid down: what the next task says counts, also if it says what the last one did. */
+static void test_fails_again(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
+                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=7", "200 OK", NULL, "{}" },
+        };
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "h/r@sha256:1", .version = 7, .replicas = 1, .force_update = 4 };
+        SwarmTask t = {
+                .id = "t1", .service = "s1", .node = "n1", .image = "h/r@sha256:1", .error = "No such image: h/r@sha256:1",
+                .state = SWARM_TASK_REJECTED, .desired = SWARM_TASK_SHUTDOWN, .created_usec = 5, .force_update = 4,
+        };
+        unsigned failed = 0;
+        SwarmSession *ss;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        swarm_of(w.p)->observer = (ProviderObserver) { .on_session = count, .userdata = &failed };
+        swarm_of(w.p)->listed = true;
+        assert_int_equal(swarm_session_update(swarm_of(w.p), &service, &ss), 0);
+        swarm_session_set_task(ss, &t);
+        assert_true(swarm_session_report(ss));
+        assert_int_equal(failed, 1);
+        start(&w, w.p->vtable->run);
+        /* until Swarm has made the next one */
+        swarm_session_set_task(ss, &t);
+        assert_true(swarm_session_report(ss));
+        assert_int_equal(failed, 1);
+        assert_true(ss->hot_until_usec > swarm_now());
+        t.id = "t2";
+        t.created_usec = 6;
+        t.force_update = 5;
+        swarm_session_set_task(ss, &t);
+        assert_true(swarm_session_report(ss));
+        assert_int_equal(failed, 2);
+        world_close(&w);
+}
+
 /* Events are asked for from the time on at which the connection was made: a creation that asks the Engine how it is while
  * the list is read must not make that later. */
 static void test_events_of_the_list(void **state) {
@@ -259,7 +305,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
-                cmocka_unit_test(test_ended_before_it_is_asked_for),
+                cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
