@@ -3,8 +3,9 @@
 ended, so nothing but the sessions themselves may keep it from saving them."""
 
 import re
+import signal
 
-from harness import BUILD, main
+from harness import BUILD, main, wait
 from swarmctl import *
 
 
@@ -17,6 +18,13 @@ class Sessions(SwarmctlTest):
         self.addCleanup(self.ctl, 'destroy', '-y', 'one', 'two')
 
     def run_script(self, verb, fail_call=0, expect=0):
+        script = self.start_script(verb, fail_call)
+        out, err = script.communicate(timeout=60)
+        self.assertEqual(script.returncode, expect, out + err)
+        self.calls = int((self.rig.dir / 'calls').read_text())
+        return err
+
+    def start_script(self, verb, fail_call=0):
         """`fail_call`: this call of swarmctl, from 1 on, finds nobody who answers."""
         rig = self.rig.dir
         (rig / 'calls').write_text('0')
@@ -28,11 +36,12 @@ class Sessions(SwarmctlTest):
         script.write_text(re.sub(r'[\w/.-]+/swarmctl(?= )', str(wrapper), (BUILD / 'systemd/swarm-orchestrator-sessions').read_text()))
         state = rig / 'sessions-state'
         state.mkdir(exist_ok=True)
-        done = subprocess.run(['sh', str(script), verb], env={**self.env, 'STATE_DIRECTORY': str(state)}, capture_output=True, text=True,
-                              timeout=60, check=False)
-        self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
-        self.calls = int((rig / 'calls').read_text())
-        return done.stderr
+        return subprocess.Popen(['sh', str(script), verb], env={**self.env, 'STATE_DIRECTORY': str(state)}, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def await_call(self, n):
+        """The script has made so many calls of swarmctl."""
+        wait(lambda: int((self.rig.dir / 'calls').read_text() or 0) >= n, f'call {n}')
 
     def states(self):
         return [self.state(s) for s in ('one', 'two')]
@@ -54,6 +63,32 @@ class Sessions(SwarmctlTest):
                 self.ctl('start', 'one', 'two')
                 self.run_script('save', fail_call=call)
                 self.assertEqual(self.states(), ['hibernated'] * 2)
+
+    def test_starts_meanwhile(self):
+        """What is just coming up runs before Docker stops, so it is waited for and saved."""
+        self.ctl('stop', 'two')
+        for op, start in (('create', ('create', 'three', '--image=base')), ('run', ('start', 'two'))):
+            with self.subTest(op=op):
+                self.slow(**{op: 3000000})
+                self.ctl(*start, '--no-block')
+                self.assertIn(self.state(start[1]), ('new', 'placing', 'starting', 'resuming'))
+                self.run_script('save')
+                self.assertEqual(self.state(start[1]), 'hibernated')
+        self.ctl('destroy', '-y', 'three')
+
+    def test_still_hibernating_when_docker_is_back(self):
+        """The time was up, say, before all were saved."""
+        self.slow(rest=1500000)
+        save = self.start_script('save')
+        wait(lambda: self.states() == ['hibernating'] * 2, 'the hibernations')
+        os.killpg(save.pid, signal.SIGKILL)
+        save.communicate()
+        resume = self.start_script('resume')
+        self.await_call(2)
+        self.assertIn('hibernating', self.states())
+        out, err = resume.communicate(timeout=60)
+        self.assertEqual(resume.returncode, 0, out + err)
+        self.ctl('watch', 'one', 'two', '--until=running', '--timeout=20')
 
     def test_full_disk(self):
         """What runs cannot be noted; it is saved all the same."""
