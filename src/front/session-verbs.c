@@ -286,6 +286,10 @@ static const BusField snapshot_fields[] = {
         {},
 };
 
+/* Names of files are their owner's choice, and many generations with long ones would pass the bus's limit of a message, at which
+ * the bus cuts off who sends it. */
+#define DROPPED_BYTES_MAX (8 * MIB)
+
 static int newest_first(const void *a, const void *b) {
         uint64_t x = (*(const Snapshot *const *) a)->record.generation, y = (*(const Snapshot *const *) b)->record.generation;
 
@@ -294,7 +298,7 @@ static int newest_first(const void *a, const void *b) {
 
 static int append_snapshots(sd_bus_message *reply, const Session *s) {
         _cleanup_free_ const Snapshot **list = NULL;
-        size_t n = 0;
+        size_t n = 0, dropped = 0;
         int r;
 
         list = calloc(HASH_COUNT(s->snapshots) + 1, sizeof(*list));
@@ -306,8 +310,14 @@ static int append_snapshots(sd_bus_message *reply, const Session *s) {
         qsort(list, n, sizeof(*list), newest_first);
 
         r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                r = bus_fields_append(reply, snapshot_fields, 0, &list[i]->record);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                SnapshotRecord record = list[i]->record;
+
+                dropped += strlen(strempty(record.dropped));
+                if (dropped > DROPPED_BYTES_MAX)
+                        record.dropped = NULL;
+                r = bus_fields_append(reply, snapshot_fields, 0, &record);
+        }
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

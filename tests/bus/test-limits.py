@@ -104,6 +104,23 @@ class Limits(BusTest):
         rows, _ = self.rig.client().manager('ListJobs', 'a{sv}t', {}, 0)
         self.assertEqual(len(rows), 1000)
 
+    def test_names_of_what_was_left_out(self):
+        """Beyond 32 MiB the bus would cut the service off."""
+        path = self.root.run('r')
+        self.root.wait_job(self.root.verb('Snapshot', 'r'))
+        self.rig.stop()
+        names = json.dumps([f'/{i:0>4000} (socket)' for i in range(100)])
+        with contextlib.closing(sqlite3.connect(self.rig.dir / 'state/orchestrator.sqlite')) as db, db:
+            db.execute('UPDATE snapshots SET dropped = ?', [names])
+            columns = [c[1] for c in db.execute('PRAGMA table_info(snapshots)') if c[1] != 'generation']
+            db.executemany(f'INSERT INTO snapshots (generation, {", ".join(columns)}) SELECT ?, {", ".join(columns)} FROM snapshots WHERE generation = 1',
+                           [[n] for n in range(2, 101)])
+        self.rig.start()
+        rows = self.rig.client().on(path, SESSION, 'ListSnapshots', 'a{sv}t', {}, 0)
+        self.assertEqual([r['Generation'] for r in rows], list(range(100, 0, -1)))
+        self.assertEqual([len(r['Dropped']) for r in rows], [100] * 20 + [0] * 80)
+        self.rig.stop()
+
     def test_running_jobs_per_user(self):
         for i in range(2):
             self.alice.run(f'a{i}')
