@@ -172,7 +172,9 @@ static const Unit *find_unit(const char *s, size_t n, const Unit *units) {
 
 int parse_size(const char *s, uint64_t *ret) {
         static const Unit units[] = {
-                { "", 1 }, { "B", 1 }, { "K", KIB }, { "M", MIB }, { "G", GIB }, { "T", 1024 * GIB }, {},
+                { "", 1 }, { "B", 1 }, { "K", KIB }, { "M", MIB }, { "G", GIB }, { "T", 1024 * GIB },
+                /* as docker has them */
+                { "b", 1 }, { "k", KIB }, { "m", MIB }, { "g", GIB }, { "t", 1024 * GIB }, {},
         };
         double v;
         int r;

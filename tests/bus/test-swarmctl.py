@@ -112,6 +112,7 @@ class Verbs(SwarmctlTest):
         self.said('list', '--node=nope', expect=NOT_FOUND, pattern='Known are: fake-1, fake-2')
         self.said('nodes', '--provider=nope', expect=NOT_FOUND, pattern='Known are: fake')
         self.said('jobs', '--session=nope', expect=NOT_FOUND, pattern='no session "nope"')
+        self.said('jobs', '1', '--state=done', expect=USAGE, pattern="'--state' means nothing to 'jobs JOB'")
         self.said('show', 'here', '--fields=Name,Frob', expect=USAGE, pattern='Frob')
         self.assertEqual(self.json('show', 'here', '--fields=State,Name'), {'State': 'running', 'Name': 'here'})
         self.said('watch', 'here', '--until=frob', expect=USAGE, pattern='frob')

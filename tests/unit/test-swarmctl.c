@@ -167,6 +167,12 @@ static void test_signals(void **state) {
         assert_int_equal(signo, 9);
         assert_int_equal(parse_signal("HUP", &signo), 0);
         assert_int_equal(signo, 1);
+        assert_int_equal(parse_signal("term", &signo), 0);
+        assert_int_equal(signo, SIGTERM);
+        assert_int_equal(parse_signal("sigUsr1", &signo), 0);
+        assert_int_equal(signo, SIGUSR1);
+        assert_int_equal(parse_signal("rtmin+3", &signo), 0);
+        assert_int_equal(signo, SIGRTMIN + 3);
         assert_int_equal(parse_signal("15", &signo), 0);
         assert_int_equal(signo, 15);
         assert_int_equal(parse_signal("0", &signo), -ERANGE);

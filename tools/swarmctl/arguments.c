@@ -53,9 +53,15 @@ static int parse_owner(const char *s, uid_t *ret) {
         return 0;
 }
 
+/* As kill(1) and docker take names: in small letters too. */
+static const char *skip_word(const char *s, const char *word) {
+        size_t n = strlen(word);
+        return strncasecmp(s, word, n) == 0 ? s + n : NULL;
+}
+
 /* "RTMIN", "RTMIN+3", "RTMAX-1", as kill(1) lists them. */
 static int parse_realtime_signal(const char *s, int *ret) {
-        const char *above = startswith(s, "RTMIN"), *rest = above ? above : startswith(s, "RTMAX");
+        const char *above = skip_word(s, "RTMIN"), *rest = above ? above : skip_word(s, "RTMAX");
         uint64_t n = 0;
 
         if (!rest || (*rest && (*rest != (above ? '+' : '-') || parse_u64(rest + 1, &n) < 0)))
@@ -75,9 +81,9 @@ int parse_signal(const char *s, int *ret) {
                 *ret = (int) number;
                 return 0;
         }
-        const char *name = startswith(s, "SIG");
+        const char *name = skip_word(s, "SIG");
         for (int i = 1; i < NSIG; i++)
-                if (sigabbrev_np(i) && streq(sigabbrev_np(i), name ? name : s)) {
+                if (sigabbrev_np(i) && strcasecmp(sigabbrev_np(i), name ? name : s) == 0) {
                         *ret = i;
                         return 0;
                 }

@@ -543,12 +543,17 @@ static int get_job(Context *c, const char *word, json_t **ret) {
 int verb_jobs(Context *c, char *const *words) {
         const Arguments *a = c->args;
         _cleanup_json_ json_t *rows = json_array();
+        int r;
 
-        if (words)
-                return look_at_each(c, words, get_job, print_all);
+        if (words) {
+                _cleanup_free_ char *complaint = NULL;
+
+                r = arguments_check(a, "jobs JOB", 0, &complaint);
+                return r == -EINVAL ? report(EXIT_USAGE, "%s", complaint) : r < 0 ? r : look_at_each(c, words, get_job, print_all);
+        }
         if (!rows)
                 return -ENOMEM;
-        int r = list_all(c, a, &job_list, a->all || a->state ? -1 : a->ended, rows);
+        r = list_all(c, a, &job_list, a->all || a->state ? -1 : a->ended, rows);
         return r != 0 ? r : output_table(a, rows, a->all || a->ended || a->state ? ended_job_columns : job_columns, "jobs");
 }
 
