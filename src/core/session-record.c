@@ -6,6 +6,11 @@
 #include "core/manager.h"
 #include "core/session-object.h"
 #include "core/session-record.h"
+#include "oci/reference.h"
+
+/* Far beyond what any version allows, and no sum of them overflows. */
+#define LABEL_CPUS_MAX 1e6
+#define LABEL_MEMORY_MAX (1024 * 1024 * GIB)
 
 int session_to_record(const Session *s, SessionRecord *ret) {
         char *spec;
@@ -131,6 +136,40 @@ int session_to_label(const Session *s, char **ret) {
         return 0;
 }
 
+static bool amounts_are_sound(const SessionSpec *s) {
+        return s->cpus >= 0 && s->cpus <= LABEL_CPUS_MAX && s->reserved_cpus >= 0 && s->reserved_cpus <= LABEL_CPUS_MAX &&
+               s->memory_bytes <= LABEL_MEMORY_MAX && s->reserved_memory_bytes <= LABEL_MEMORY_MAX;
+}
+
+static bool words_are_sound(const SessionSpec *s) {
+        STRV_FOREACH(e, s->env)
+                if (env_assignment_check(*e, NULL) < 0)
+                        return false;
+        STRV_FOREACH(l, s->labels) {
+                _cleanup_free_ char *key = strndup(*l, strcspn(*l, "="));
+                const char *equals = strchr(*l, '=');
+
+                if (!key || !equals || label_check(key, equals + 1, NULL) < 0)
+                        return false;
+        }
+        return true;
+}
+
+static bool image_is_sound(const char *image) {
+        _cleanup_image_reference_ ImageReference reference = {};
+
+        return image_reference_parse(image, &reference, NULL) >= 0;
+}
+
+/* What a request could not have asked for was not written by the orchestrator: it would break sums, messages and the store. */
+static int check_label_session(const Session *s, uint64_t generation) {
+        return s->next_generation > generation && s->next_generation <= INT64_MAX &&
+               session_name_is_valid(s->organization) && (!s->template_name || session_name_is_valid(s->template_name)) &&
+               (!s->from_session || session_id_is_valid(s->from_session)) &&
+               s->image && image_is_sound(s->image) && (!s->base_image || image_is_sound(s->base_image)) &&
+               amounts_are_sound(&s->spec) && words_are_sound(&s->spec) ? 0 : -EBADMSG;
+}
+
 int session_from_label(Manager *m, const char *id, const char *label, const char *image, uint64_t generation, Session **ret) {
         json_int_t owner = -1, from_generation = 0, next = 0, created = 0;
         SessionRecord rec = { .id = (char *) id, .state = (char *) "new" };
@@ -158,13 +197,15 @@ int session_from_label(Manager *m, const char *id, const char *label, const char
         rec.from_generation = (uint64_t) from_generation;
         rec.next_generation = (uint64_t) next;
         rec.created_usec = (usec_t) created;
-        rec.generation = generation;
         r = session_from_record(m, &rec, ret);
-        if (r >= 0 && generation > 0) {
+        if (r < 0)
+                goto finish;
+        (*ret)->generation = generation;
+        r = check_label_session(*ret, generation);
+        if (r >= 0 && generation > 0)
                 r = session_add_snapshot_of_label(*ret, generation, image);
-                if (r < 0)
-                        *ret = session_free(*ret);
-        }
+        if (r < 0)
+                *ret = session_free(*ret);
 finish:
         json_decref(o);
         return r;

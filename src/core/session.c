@@ -7,6 +7,7 @@
 #include "core/operation.h"
 #include "core/session-object.h"
 #include "core/session-record.h"
+#include "oci/reference.h"
 
 int session_new(Manager *m, const char *id, Session **ret) {
         Session *s = calloc(1, sizeof(*s));
@@ -124,16 +125,10 @@ int session_add_snapshot(Session *s, const SnapshotRecord *r) {
         return 0;
 }
 
-/* host/repo@sha256:… → repo */
-static char *repository_of(const char *image) {
-        const char *slash = strchr(image, '/'), *at = strrchr(image, '@');
-        return slash && at && at > slash ? strndup(slash + 1, (size_t) (at - slash - 1)) : NULL;
-}
-
 int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *image) {
-        _cleanup_free_ char *repository = repository_of(image);
+        _cleanup_image_reference_ ImageReference reference = {};
 
-        if (!repository)
+        if (image_reference_parse(image, &reference, NULL) < 0 || !reference.digest)
                 return -EBADMSG;
         return session_add_snapshot(s, &(SnapshotRecord) {
                 .session = s->id,
@@ -141,7 +136,7 @@ int session_add_snapshot_of_label(Session *s, uint64_t generation, const char *i
                 .phase = SNAPSHOT_KEPT,
                 .kind = (char *) "rebuilt",
                 .image = (char *) image,
-                .repository = repository,
+                .repository = reference.repository,
                 .tag = (char *) "",     /* the label does not say it, and who has the digest needs none */
         });
 }

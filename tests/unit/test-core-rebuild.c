@@ -2,6 +2,8 @@
 
 /* A store that was lost, or put back from a backup: what the cluster and the registry know beyond it. */
 
+#include <jansson.h>
+
 #include "core-fixture.h"
 #include "core/session-record.h"
 
@@ -207,6 +209,45 @@ static void test_foreign_labels(void **state) {
         assert_int_equal(HASH_CNT(hh_id, f->m->sessions_by_id), 1);
 }
 
+/* What no version has written is not taken up: a session without an image would keep the store from saving anything more. */
+static void test_damaged_labels(void **state) {
+        static const char *const damages[] = {
+                "{\"image\": null}", "{\"image\": \"\"}", "{\"image\": \"A B\"}", "{\"base_image\": \"\\n\"}", "{\"organization\": \"../x\"}", "{\"organization\": \"\"}",
+                "{\"template\": \"A\"}", "{\"from_session\": \"x/y\"}", "{\"next_generation\": 3}", "{\"spec\": []}", "{\"spec\": {\"cpus\": 1e300}}",
+                "{\"spec\": {\"cpus\": -1}}", "{\"spec\": {\"memory_bytes\": -1}}", "{\"spec\": {\"reserved_memory_bytes\": 4611686018427387904}}",
+                "{\"spec\": {\"env\": [\"=\"]}}", "{\"spec\": {\"labels\": [\"no-value\"]}}", "{\"spec\": {\"labels\": [\"swarm.session=1\"]}}",
+                "{\"name\": \"a.b\"}", "{\"owner_uid\": 4294967295}", "{\"version\": 2}", NULL,
+        };
+        static const char image[] = "registry.fake:5000/swarm-sessions/default@sha256:0123456789012345678901234567890123456789012345678901234567890123";
+        Fixture *f = *state;
+        Session *s = create_running(f, "upsilon");
+        ProviderObserver observer;
+        _cleanup_free_ char *label = NULL;
+
+        s->next_generation = 4;
+        assert_int_equal(session_to_label(s, &label), 0);
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        for (size_t i = 0; i < ELEMENTSOF(damages); i++) {
+                json_t *o = json_loads(label, 0, NULL), *damage = damages[i] ? json_loads(damages[i], 0, NULL) : json_object();
+                json_object_set_new(o, "name", json_string("other"));
+                assert_int_equal(json_object_update(o, damage), 0);
+                if (json_is_null(json_object_get(o, "image")))
+                        json_object_del(o, "image");
+                _cleanup_free_ char *record = json_dumps(o, 0);
+                observer.on_session(f->p, &(const ProviderObservation) {
+                        .session = "0abcdefghjkm", .exists = true, .image = image, .generation = 3, .record = record,
+                }, observer.userdata);
+                if (damages[i] && manager_find_session(f->m, "0abcdefghjkm"))
+                        fail_msg("taken up: %s", damages[i]);
+                json_decref(o);
+                json_decref(damage);
+        }
+        s = manager_find_session(f->m, "other");
+        assert_non_null(s);
+        assert_string_equal(session_find_snapshot(s, 3)->record.repository, "swarm-sessions/default");
+        assert_int_equal(manager_commit_now(f->m), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -217,6 +258,7 @@ int main(void) {
                 T(test_cut_off_pushes),
                 T(test_number_used_twice),
                 T(test_foreign_labels),
+                T(test_damaged_labels),
         };
         log_open("test-core-rebuild");
         return cmocka_run_group_tests(tests, NULL, NULL);
