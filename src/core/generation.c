@@ -34,10 +34,11 @@ void session_keep_snapshot(Session *s, Snapshot *snapshot) {
         session_changed(s, CHANGE_GENERATION);
 }
 
-/* Does any living session run from this image, or keep it as a generation it can be restored from? */
+/* Does any living session run from this image, or keep it as a generation it can be restored from? One that is destroyed, but not
+ * archived yet, takes no care of it any more. */
 static bool image_is_used(Manager *m, const char *image, const Session *except) {
         for (Session *s = m->sessions_by_id; s; s = s->hh_id.next) {
-                if (s == except)
+                if (s == except || s->ended_usec > 0)
                         continue;
                 if (streq_ptr(s->base_image, image))
                         return true;
@@ -50,7 +51,7 @@ static bool image_is_used(Manager *m, const char *image, const Session *except) 
 
 static Session *find_clone(Manager *m, const char *image, const Session *except) {
         for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
-                if (s != except && streq_ptr(s->base_image, image))
+                if (s != except && s->ended_usec == 0 && streq_ptr(s->base_image, image))
                         return s;
         return NULL;
 }

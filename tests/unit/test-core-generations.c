@@ -171,6 +171,21 @@ static void test_clones_inherit(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* One that has just been destroyed as well would take it along unseen. */
+static void test_ended_clone_inherits_nothing(void **state) {
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "source"), *clone;
+        _cleanup_free_ char *image = strdup(session_find_snapshot(s, 1)->record.image);
+        Job *create;
+
+        clone = clone_of(f, "source:1", "clone", &create);
+        expect_ended(f, create, JOB_DONE, 0);
+        clone->ended_usec = 1;
+        destroy(f, "source");
+        clone->ended_usec = 0;
+        assert_false(fake_has_image(f->p, image));
+}
+
 /* Also by the end of a clone that never ran. */
 static void test_canceled_clone_inherits(void **state) {
         Fixture *f = *state;
@@ -321,6 +336,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_clone_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_of_the_newest, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clones_inherit, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_ended_clone_inherits_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_canceled_clone_inherits, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_clone_of_what_goes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_generation_is_what_runs, setup, teardown),
