@@ -430,6 +430,40 @@ static void step_save_resuming(Operation *o) {
         operation_commit_then_next(o);
 }
 
+static void on_generation(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
+        Operation *o = userdata;
+        const Session *s = o->session;
+        Refusal *error = NULL;
+
+        o->call = NULL;
+        /* While its registry does not answer, a node may have it all the same. */
+        if (r != -EBADRQC || refusal->code != REFUSAL_NO_SUCH_IMAGE) {
+                operation_next(o);
+                return;
+        }
+        (void) refuse(&error, REFUSAL_NO_SUCH_GENERATION,
+                      "Generation %" PRIu64 " of session \"%s\" cannot be restored: its registry does not have it any more. Nothing was changed. "
+                      "Restore another one: 'swarmctl snapshots %s' (ListSnapshots) lists them, and 'swarmctl delete-snapshot' (DeleteSnapshot) takes what is gone from there.",
+                      o->restore_generation, s->name, s->name);
+        operation_fail(o, error);
+}
+
+/* A list from a backup names generations that were deleted since. Such a one must not take the place of a container that its node may
+ * bring back, nor run from what a node still has of it: it could not be saved any more. */
+static void step_find_generation(Operation *o) {
+        Session *s = o->session;
+        const Snapshot *snapshot = session_find_snapshot(s, o->restore_generation);
+
+        if (!snapshot || o->job->type != JOB_RESTORE || (o->job->options.generation == 0 && o->from_state != SESSION_LOST)) {
+                operation_next(o);
+                return;
+        }
+        job_set_stage(o->job, "looking for the generation");
+        int r = s->provider->vtable->resolve_image(s->provider, snapshot->record.image, on_generation, o, &o->call);
+        if (r < 0)
+                operation_fail_with(o, r, NULL);
+}
+
 static void step_run(Operation *o) {
         Session *s = o->session;
 
@@ -450,5 +484,5 @@ static void step_ran(Operation *o) {
 
 /* A session whose creation failed before its image was known resolves it now. */
 const operation_step operation_steps_up[] = {
-        step_save_resuming, step_resolve_image, step_save_image, step_run, step_ran, step_wait_running, step_save_running, step_log_running, NULL,
+        step_save_resuming, step_resolve_image, step_save_image, step_find_generation, step_run, step_ran, step_wait_running, step_save_running, step_log_running, NULL,
 };

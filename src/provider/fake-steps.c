@@ -64,7 +64,9 @@ static int step_resolve(FakeCall *c, Refusal **reterr_refusal) {
         image = fake_resolve(c->image);
         if (!image)
                 return -ENOMEM;
-        r = fake_find_image(c->fake, image) ? 0 : fake_add_image(c->fake, image, 0);
+        r = fake_find_image(c->fake, image) ? 0 :
+            streq(image, c->image) ? refuse(reterr_refusal, REFUSAL_NO_SUCH_IMAGE, "The registry has no image %s.", image) :
+            fake_add_image(c->fake, image, 0);
         free(c->image);
         c->image = image;
         return r;

@@ -218,6 +218,24 @@ static void test_restore_of_lost_fails(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Nor does one of files that its registry has lost. */
+static void test_restore_of_lost_without_image(void **state) {
+        Fixture *f = *state;
+        Session *s = create_lost(f, "hollow");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_forget_image(f->p, session_find_snapshot(s, 1)->record.image), 0);
+        Job *j = request(s, JOB_RESTORE, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(s->state, SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 2);
+        assert_int_equal(j->error->code, REFUSAL_NO_SUCH_GENERATION);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* What waits behind a save that fails is refused, and then the files are saved all the same. */
 static void test_exited_with_a_queue(void **state) {
         Fixture *f = *state;
@@ -372,6 +390,7 @@ int main(void) {
                 T(test_node_reboot),
                 T(test_proven_and_ran_on),
                 T(test_restore_of_lost_fails),
+                T(test_restore_of_lost_without_image),
                 T(test_exited_with_a_queue),
                 T(test_restore_of_what_is_back),
                 T(test_removed_with_a_queue),

@@ -326,6 +326,18 @@ static void test_lost_generation(void **state) {
         assert_int_equal(s->generation, 2);
         run_job(f, s, JOB_RESTORE, &first);
         assert_int_equal(value_of(f, s), 1);
+
+        /* By its number nobody is begun from it, nor from what a node may still have of it. */
+        run_job(f, s, JOB_STOP, NULL);
+        uint64_t starts = fake_calls(f->p, FAKE_RUN);
+        j = request(s, JOB_RESTORE, &(JobOptions) { .generation = 2 });
+        expect_ended(f, j, JOB_FAILED, REFUSAL_NO_SUCH_GENERATION);
+        assert_int_equal(fake_calls(f->p, FAKE_RUN), starts);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->generation, 3);
+        run_job(f, s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 2 });
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(value_of(f, s), 1);
 }
 
 int main(void) {
