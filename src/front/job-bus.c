@@ -109,14 +109,14 @@ int job_find(sd_bus *bus, const char *path, const char *interface, void *userdat
 
 int job_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *reterr) {
         Front *f = userdata;
-        _cleanup_strv_ Strv paths = NULL;
-        int r;
+        _cleanup_strv_ Strv paths = calloc(HASH_COUNT(f->manager->jobs) + 1, sizeof(char *));
+        size_t n = 0;
 
-        for (Job *j = f->manager->jobs; j; j = j->hh.next) {
-                r = strv_consume(&paths, job_path(j->id));
-                if (r < 0)
-                        return r;
-        }
+        if (!paths)
+                return -ENOMEM;
+        for (Job *j = f->manager->jobs; j; j = j->hh.next)
+                if (!(paths[n++] = job_path(j->id)))
+                        return -ENOMEM;
         *ret = TAKE_PTR(paths);
         return 0;
 }

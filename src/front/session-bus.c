@@ -132,17 +132,15 @@ int session_find(sd_bus *bus, const char *path, const char *interface, void *use
 
 int session_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *reterr) {
         Front *f = userdata;
-        _cleanup_strv_ Strv paths = NULL;
+        _cleanup_strv_ Strv paths = calloc(HASH_CNT(hh_id, f->manager->sessions_by_id) + 1, sizeof(char *));
         Session *s, *next;
-        int r;
+        size_t n = 0;
 
-        HASH_ITER(hh_id, f->manager->sessions_by_id, s, next) {
-                if (manager_find_session(f->manager, s->id) != s)
-                        continue;
-                r = strv_consume(&paths, session_path(s));
-                if (r < 0)
-                        return r;
-        }
+        if (!paths)
+                return -ENOMEM;
+        HASH_ITER(hh_id, f->manager->sessions_by_id, s, next)
+                if (!(paths[n++] = session_path(s)))
+                        return -ENOMEM;
         *ret = TAKE_PTR(paths);
         return 0;
 }
