@@ -31,6 +31,7 @@ struct Front {
         BusChanges *changes;
         BusLogControl log_control;
         Pending *pending;
+        size_t answered_bytes;          /* of long answers, since the bus had last taken all that was sent */
 };
 
 static inline int front_parked(int r) {
@@ -73,6 +74,13 @@ int front_pending_new(Front *f, sd_bus_message *m, uid_t uid, const char *verb, 
 Pending *front_pending_free(Pending *p);
 ProviderCall **front_pending_call(Pending *p);
 void front_call_done(void *userdata, int r, const Refusal *refusal);
+
+/* For answers that may be long, before and after they are made. The bus takes many questions in the time in which it takes one
+ * of those, and what it has not taken is in memory: LimitExceeded when that is too much. */
+int front_check_answers(Front *f, Refusal **reterr_refusal);
+static inline void front_note_answer(Front *f, size_t bytes) {
+        f->answered_bytes += bytes;
+}
 
 /* The session a message is about: named by its first argument on the manager, by the path otherwise. */
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal);

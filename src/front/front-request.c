@@ -6,6 +6,8 @@
 
 #include "front/front-internal.h"
 
+#define ANSWERS_BYTES_MAX (32 * MIB)
+
 /* A request whose answer waits for the disk or for a provider. */
 struct Pending {
         Front *front;
@@ -287,6 +289,18 @@ void front_call_done(void *userdata, int r, const Refusal *refusal) {
                 pending_refuse(p, copy);
 }
 
+int front_check_answers(Front *f, Refusal **reterr_refusal) {
+        uint64_t queued = 0;
+
+        if (sd_bus_get_n_queued_write(f->bus, &queued) >= 0 && queued == 0)
+                f->answered_bytes = 0;
+        if (f->answered_bytes <= ANSWERS_BYTES_MAX)
+                return 0;
+        return refuse(reterr_refusal, REFUSAL_LIMIT_EXCEEDED,
+                      "More than %llu MiB of answers wait until the bus takes them. Read those that you have asked for, and try again.",
+                      (unsigned long long) (ANSWERS_BYTES_MAX / MIB));
+}
+
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal) {
         _cleanup_free_ char *id = NULL;
         const char *name;
@@ -312,6 +326,9 @@ int page_open(sd_bus_message *m, uint64_t limit, bool limit_given, Page *ret, Re
         if (limit_given && (limit < 1 || limit > SWARM_PAGE_MAX))
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "Option `limit` is %" PRIu64 "; it must be 1 to %d rows.", limit,
                               SWARM_PAGE_MAX);
+        r = front_check_answers(front_of(m), reterr_refusal);
+        if (r < 0)
+                return r;
         r = sd_bus_message_new_method_return(m, &reply);
         if (r < 0)
                 return r;
@@ -331,5 +348,6 @@ int page_send(Page *p, const char *next) {
         r = sd_bus_message_append_basic(p->reply, 's', strempty(next));
         if (r < 0)
                 return r;
+        front_note_answer(front_of(p->reply), p->bytes);
         return sd_bus_send(sd_bus_message_get_bus(p->reply), p->reply, NULL);
 }

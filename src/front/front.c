@@ -93,11 +93,20 @@ static size_t managed_bytes(const Manager *m) {
 
 /* Before the library answers by itself; 0 lets it. */
 static int on_root(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
-        const Manager *manager = ((Front *) userdata)->manager;
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Front *f = userdata;
+        const Manager *manager = f->manager;
 
-        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects") <= 0 ||
-            managed_bytes(manager) <= MANAGED_BYTES_MAX)
+        if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects") <= 0)
                 return 0;
+        size_t bytes = managed_bytes(manager);
+        if (bytes <= MANAGED_BYTES_MAX) {
+                int r = front_check_answers(f, &refusal);
+                if (r < 0)
+                        return bus_error_set(reterr, r, &refusal);
+                front_note_answer(f, bytes);
+                return 0;
+        }
         return bus_error_setf(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "%u sessions and %u jobs are more than one message can hold. ListSessions and ListJobs list them in pages.",
                               HASH_CNT(hh_id, manager->sessions_by_id), HASH_COUNT(manager->jobs));

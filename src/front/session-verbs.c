@@ -231,19 +231,28 @@ static int authorize_reading(Front *f, sd_bus_message *m, const char *member, co
         return front_authorize(f, m, uid, front_action(uid, *ret, SWARM_ACTION_VIEW, SWARM_ACTION_MANAGE), verb, &subject, reterr);
 }
 
-/* What Describe and ListSnapshots have in common. `append` writes the answer's body; negative: it failed. */
+/* What Describe and ListSnapshots have in common. `append` writes the answer's body, and returns about how long that is; negative:
+ * it failed. */
 static int answer_reading(sd_bus_message *m, const char *member, const char *verb, int (*append)(sd_bus_message *reply, const Session *s), sd_bus_error *reterr) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        Front *f = front_of(m);
         Session *s;
         int r;
 
-        r = authorize_reading(front_of(m), m, member, verb, &s, reterr);
+        r = authorize_reading(f, m, member, verb, &s, reterr);
         if (r <= 0)
                 return front_parked(r);
+        r = front_check_answers(f, &refusal);
+        if (r < 0)
+                return bus_error_set(reterr, r, &refusal);
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = append(reply, s);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        if (r < 0)
+                return r;
+        front_note_answer(f, (size_t) r);
+        return sd_bus_send(NULL, reply, NULL);
 }
 
 static int append_description(sd_bus_message *reply, const Session *s) {
@@ -298,7 +307,7 @@ static int newest_first(const void *a, const void *b) {
 
 static int append_snapshots(sd_bus_message *reply, const Session *s) {
         _cleanup_free_ const Snapshot **list = NULL;
-        size_t n = 0, dropped = 0;
+        size_t n = 0, dropped = 0, bytes = 0;
         int r;
 
         list = calloc(HASH_COUNT(s->snapshots) + 1, sizeof(*list));
@@ -316,9 +325,13 @@ static int append_snapshots(sd_bus_message *reply, const Session *s) {
                 dropped += strlen(strempty(record.dropped));
                 if (dropped > DROPPED_BYTES_MAX)
                         record.dropped = NULL;
+                bytes += strlen(strempty(record.dropped));
                 r = bus_fields_append(reply, snapshot_fields, 0, &record);
+                bytes += (size_t) MAX(r, 0);
         }
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : (int) bytes;
 }
 
 int method_session_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {

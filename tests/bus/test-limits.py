@@ -121,6 +121,44 @@ class Limits(BusTest):
         self.assertEqual([len(r['Dropped']) for r in rows], [100] * 20 + [0] * 80)
         self.rig.stop()
 
+    def test_answers_that_nobody_takes(self):
+        """They would all be kept until the bus takes them."""
+        self.root.run('r')
+        self.rig.stop()
+        with contextlib.closing(sqlite3.connect(self.rig.dir / 'state/orchestrator.sqlite')) as db, db:
+            columns = ', '.join(c[1] for c in db.execute('PRAGMA table_info(sessions)') if c[1] not in ('id', 'name'))
+            db.executemany(f"INSERT INTO sessions (id, name, {columns}) SELECT ?, ?, {columns} FROM sessions WHERE name = 'r'",
+                           [[f'1{i:0>11}', f'x{i}'] for i in range(1500)])
+            db.execute("UPDATE sessions SET state = 'stopped', wanted = 0, image = ? WHERE name <> 'r'", ['registry.fake/' + 'x' * 900])
+        self.rig.start()
+        flood, other = self.rig.client(ALICE), self.rig.client(BOB)
+        os.kill(self.rig.daemon.pid, signal.SIGSTOP)
+        serials = [flood.send_call(NAME, PATH, MANAGER, 'ListSessions', 'a{sv}t', ({'fields': V('as', ['Image'])}, 0)) for _ in range(100)]
+        flood.driver('NameHasOwner', 's', NAME)         # the bus has passed them on
+        os.kill(self.rig.broker.pid, signal.SIGSTOP)
+        os.kill(self.rig.daemon.pid, signal.SIGCONT)
+        self.wait_idle()
+        os.kill(self.rig.broker.pid, signal.SIGCONT)
+        refused = 0
+        for s in serials:
+            try:
+                flood.reply(s)
+            except DBusError as e:
+                self.assertRegex(e.message, 'More than 32 MiB of answers wait until the bus takes them')
+                refused += 1
+        self.assertGreater(refused, 50)
+        self.assertLess(refused, 75)
+        self.assertEqual(len(other.rows()), 2)
+        self.rig.stop()
+
+    def wait_idle(self):
+        def cpu():
+            return pathlib.Path(f'/proc/{self.rig.daemon.pid}/stat').read_text().split()[13:15]
+        before = None
+        while (now := cpu()) != before:
+            before = now
+            time.sleep(0.3)
+
     def test_running_jobs_per_user(self):
         for i in range(2):
             self.alice.run(f'a{i}')
