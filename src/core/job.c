@@ -212,7 +212,7 @@ static bool refuse_if_impossible(Session *s, Job *j) {
                 return false;
         if (!error)
                 (void) refuse(&error, REFUSAL_WRONG_STATE, "Session \"%s\" is %s by now, so %s is not possible any more. %s", s->name,
-                      session_state_to_string(s->state), job_type_to_string(j->type), session_state_remedy(s->state));
+                      session_state_to_string(s->state), job_type_to_string(j->type), session_state_remedy(s->state, j->type));
         job_end(j, JOB_FAILED, error);
         return true;
 }

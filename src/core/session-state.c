@@ -108,7 +108,12 @@ bool session_state_allows(SessionState s, JobType verb) {
         return verb >= 0 && verb < _JOB_TYPE_MAX && in_set(s, verb_states[verb]);
 }
 
-const char *session_state_remedy(SessionState s) {
+const char *session_state_remedy(SessionState s, JobType verb) {
+        /* Who is told to undo first what he wants would do just that. */
+        if (session_state_is_rest(s) && (verb == JOB_STOP || verb == JOB_HIBERNATE))
+                return "There is nothing to do: its files are saved, and nothing of it runs.";
+        if (s == SESSION_RUNNING && verb == JOB_START)
+                return "There is nothing to do; restart it to have its processes begin anew.";
         if (session_state_is_rest(s))
                 return "Start or restore it first.";
         if (s == SESSION_RUNNING)

@@ -58,7 +58,7 @@ JobType job_type_from_string(const char *s);
 bool session_state_allows(SessionState s, JobType verb);
 
 /* What to do about a verb that is refused in this state: a full sentence. */
-const char *session_state_remedy(SessionState s);
+const char *session_state_remedy(SessionState s, JobType verb);
 
 typedef enum StopReason {
         STOP_REASON_NONE,

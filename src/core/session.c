@@ -273,7 +273,7 @@ static int check_queue(Session *s, JobType verb, uid_t actor, Refusal **reterr) 
         if (s->jobs || session_state_allows(s->state, verb))
                 return 0;
         return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is %s, so %s is not possible now. %s", s->name, session_state_to_string(s->state),
-                      job_type_to_string(verb), session_state_remedy(s->state));
+                      job_type_to_string(verb), session_state_remedy(s->state, verb));
 }
 
 /* Before anything is stopped that could not be saved then. */

@@ -105,7 +105,7 @@ class Verbs(SwarmctlTest):
         self.said('create', 'x', '--template=nope', expect=NOT_FOUND, pattern='nope')
         self.said('create', 'x', '--image=base', '--node=nope', expect=NOT_FOUND, pattern='no node')
         self.said('create', 'x', '--image=base', '--memory=1K', expect=USAGE, pattern='memory')
-        self.said('start', 'here', expect=WRONG_STATE, pattern='running')
+        self.said('start', 'here', expect=WRONG_STATE, pattern='running.* nothing to do')
         self.said('list', '--fields=Frob', expect=USAGE, pattern='Frob')
         self.said('list', '--all', '--template=nope', expect=NOT_FOUND, pattern='no template "nope".* Known are: development')
         self.said('list', '--provider=nope', expect=NOT_FOUND, pattern='Known are: fake')

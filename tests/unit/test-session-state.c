@@ -68,6 +68,18 @@ static void test_verbs(void **state) {
         assert_false(session_state_allows(SESSION_RUNNING, _JOB_TYPE_MAX));
 }
 
+/* Never to undo what was asked for. */
+static void test_remedies(void **state) {
+        for (int s = 0; s < _SESSION_STATE_MAX; s++)
+                for (int v = 0; v < _JOB_TYPE_MAX; v++)
+                        assert_true(endswith(session_state_remedy(s, v), "."));
+        assert_non_null(strstr(session_state_remedy(SESSION_RUNNING, JOB_START), "nothing to do"));
+        assert_non_null(strstr(session_state_remedy(SESSION_RUNNING, JOB_RESTORE), "Hibernate or stop"));
+        assert_non_null(strstr(session_state_remedy(SESSION_STOPPED, JOB_HIBERNATE), "nothing to do"));
+        assert_non_null(strstr(session_state_remedy(SESSION_HIBERNATED, JOB_STOP), "nothing to do"));
+        assert_non_null(strstr(session_state_remedy(SESSION_HIBERNATED, JOB_SNAPSHOT), "Start or restore"));
+}
+
 static void test_names(void **state) {
         for (int s = 0; s < _SESSION_STATE_MAX; s++)
                 assert_int_equal(session_state_from_string(session_state_to_string(s)), s);
@@ -169,6 +181,7 @@ int main(void) {
                 cmocka_unit_test(test_transitions),
                 cmocka_unit_test(test_every_state_has_an_exit),
                 cmocka_unit_test(test_verbs),
+                cmocka_unit_test(test_remedies),
                 cmocka_unit_test(test_names),
                 cmocka_unit_test(test_reconcile_walk),
                 cmocka_unit_test(test_reconcile_cases),
