@@ -75,8 +75,8 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--memory= (option `memory_bytes`) is %" PRIu64 " bytes; a session has %s to %s.", p->memory_bytes,
                               format_bytes(least, sizeof(least), MEMORY_MIN), format_bytes(most, sizeof(most), MEMORY_MAX));
         if (p->idle_timeout_usec != 0 && p->idle_timeout_usec < IDLE_TIMEOUT_MIN)
-                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--idle-timeout= (option `idle_timeout_usec`) is %" PRIu64 " microseconds; it must be 1min or more.",
-                              p->idle_timeout_usec);
+                return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "--idle-timeout= (option `idle_timeout_usec`) is %" PRIu64 " microseconds (%s); it must be 1min or more.",
+                              p->idle_timeout_usec, format_timespan(least, sizeof(least), p->idle_timeout_usec));
         STRV_FOREACH(e, p->env) {
                 r = env_assignment_check(*e, reterr);
                 if (r < 0)

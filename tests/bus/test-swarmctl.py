@@ -107,6 +107,7 @@ class Verbs(SwarmctlTest):
         self.said('create', 'x', '--image=base', '--memory=1K', expect=USAGE, pattern='memory')
         self.said('start', 'here', expect=WRONG_STATE, pattern='running.* nothing to do')
         self.said('list', '--fields=Frob', expect=USAGE, pattern='Frob')
+        self.said('create', 'x', '--image=base', '--idle-timeout=5', expect=USAGE, pattern=r'idle_timeout_usec.* \(5s\);')
         self.said('list', '--all', '--template=nope', expect=NOT_FOUND, pattern='no template "nope".* Known are: development')
         self.said('list', '--provider=nope', expect=NOT_FOUND, pattern='Known are: fake')
         self.said('list', '--node=nope', expect=NOT_FOUND, pattern='Known are: fake-1, fake-2')
