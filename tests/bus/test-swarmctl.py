@@ -194,6 +194,7 @@ class Verbs(SwarmctlTest):
         self.assertEqual(self.ctl('log-level')[0], 'notice\n')
         self.ctl('log-level', 'debug')
 
+        self.assertEqual(self.json('log-level'), 'notice')
     def test_reload_tells_what_is_wrong(self):
         self.assertEqual(self.ctl('reload'), ('', ''))
         self.rig.configure(CONFIG + '[Frob]\nA=1\n')

@@ -2,6 +2,7 @@
 
 /* The verbs about the service itself. */
 
+#include "output.h"
 #include "swarmctl.h"
 
 #define LOG_CONTROL_PATH "/org/freedesktop/LogControl1"
@@ -37,6 +38,8 @@ static int get_log_level(Context *c) {
                 r = context_call(c, m, &reply);
         if (r == 0)
                 r = context_read(reply, &level);
+        if (r == 0 && c->args->json != JSON_OFF)
+                return output_json(c->args, level);
         if (r == 0)
                 printf("%s\n", strna(json_string_value(level)));
         return r;
