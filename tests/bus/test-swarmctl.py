@@ -126,7 +126,8 @@ class Verbs(SwarmctlTest):
         for args, pattern in (
                 (['frob'], "no verb 'frob'"), (['stop'], 'more arguments'), (['nodes', 'x'], 'fewer arguments'),
                 (['list', '--discard'], "'--discard' means nothing to 'list'"), (['stop', 'a', '--', 'b'], 'no command'),
-                (['--frob'], "'--frob'"), (['jobs', 'x'], "'x'"), (['watch', '--until=running'], 'name the sessions'),
+                (['--frob'], "'--frob'.*'swarmctl VERB --help'"), (['stop', '--frob'], "'--frob'.*'swarmctl stop --help'"),
+                (['jobs', 'x'], "'x'"), (['watch', '--until=running'], 'name the sessions'),
                 (['-H', '', 'list'], '--host'), (['list', '--label=a', '--label=b'], 'one --label')):
             self.said(*args, expect=USAGE, pattern=pattern)
 

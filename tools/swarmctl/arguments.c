@@ -339,20 +339,27 @@ static int take_option(Arguments *a, const Option *o, const char *value, char **
         return 0;
 }
 
-static int complain(int c, char *const argv[], char **ret_error) {
+/* The help without a verb has only the options of every verb. */
+static int no_such_option(const Arguments *a, const char *what, char **ret_error) {
+        if (a->words)
+                return fail(ret_error, "There is no option %s. 'swarmctl %s --help' lists all.", what, a->words[0]);
+        return fail(ret_error, "There is no option %s. 'swarmctl VERB --help' lists those of a verb.", what);
+}
+
+static int complain(const Arguments *a, int c, char *const argv[], char **ret_error) {
         const char *word = argv[optind - 1];
 
         if (c == ':')
                 return fail(ret_error, "The option '%s' needs a value.", word);
         if (optopt >= OPTION_BASE)
                 return fail(ret_error, "The option '--%s' takes no value.", strempty(options[optopt - OPTION_BASE].name));
-        if (optopt != 0)
-                return fail(ret_error, "There is no option '-%c'. 'swarmctl --help' lists all.", optopt);
-        return fail(ret_error, "There is no option '%s', or it is short for several. 'swarmctl --help' lists all.", word);
+        what = optopt != 0 ? strformat("'-%c'", optopt) : strformat("'%s', or it is short for several", word);
+        return what ? no_such_option(a, what, ret_error) : -ENOMEM;
 }
 
 int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
         struct option longs[ELEMENTSOF(options) + 1];
+        _cleanup_free_ char *what = NULL;
         char shorts[ELEMENTSOF(options) * 2 + 3];
         int c, r;
 
@@ -367,7 +374,7 @@ int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
                 else if (o)
                         r = take_option(a, o, optarg, ret_error);
                 else
-                        r = complain(c, argv, ret_error);
+                        r = complain(a, c, argv, ret_error);
                 if (r < 0)
                         return r;
         }
