@@ -210,6 +210,11 @@ static void test_env_file(void **state) {
         assert_int_equal(read_env_file(path, &env, &error), -EINVAL);
         assert_non_null(strstr(error, ":2:"));
         assert_null(strstr(error, "secret"));
+        assert_int_equal(pwrite(fd, "A=1\0B=2\n", 8, 0), 8);
+        assert_int_equal(read_env_file(path, &env, &error), -EINVAL);
+        assert_non_null(strstr(error, "zero bytes"));
+        assert_int_equal(read_env_file("/dev/zero", &env, &error), -EINVAL);
+        assert_non_null(strstr(error, "1 MiB"));
         assert_int_equal(unlink(path), 0);
 }
 

@@ -212,30 +212,42 @@ static int option_label(Arguments *a, void *field, const char *value, char **ret
         return strv_extend(field, value);
 }
 
-int read_env_file(const char *path, Strv *env, char **ret_error) {
-        _cleanup_fclose_ FILE *opened = NULL;
-        _cleanup_free_ char *line = NULL;
-        size_t size = 0, number = 0, total = 0;
-        ssize_t n;
+/* The line itself stays out of the message: it may be a secret. */
+static int take_env_lines(const char *path, char *text, Strv *env, char **ret_error) {
+        char *line;
 
-        FILE *f = streq(path, "-") ? stdin : (opened = fopen(path, "re"));
-        if (!f)
-                return fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno));
-        while ((n = getline(&line, &size, f)) >= 0) {
-                number++;
-                if ((total += (size_t) n) > ENV_FILE_MAX)
-                        return fail(ret_error, "The file '%s' is larger than 1 MiB.", path);
-                line[strcspn(line, "\r\n")] = 0;
+        for (size_t number = 1; (line = strsep(&text, "\n")); number++) {
+                line[strcspn(line, "\r")] = 0;
                 if (!*line || *line == '#')
                         continue;
-                /* The line itself stays out of the message: it may be a secret. */
                 if (*line == '=' || !strchr(line, '='))
                         return fail(ret_error, "%s:%zu: write NAME=VALUE.", path, number);
                 int r = strv_extend(env, line);
                 if (r < 0)
                         return r;
         }
-        return ferror(f) ? fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno)) : 0;
+        return 0;
+}
+
+int read_env_file(const char *path, Strv *env, char **ret_error) {
+        _cleanup_fclose_ FILE *opened = NULL;
+        _cleanup_free_ char *text = malloc(ENV_FILE_MAX + 1);
+
+        FILE *f = streq(path, "-") ? stdin : (opened = fopen(path, "re"));
+        if (!f)
+                return fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno));
+        if (!text)
+                return -ENOMEM;
+        /* Not line by line: one that has no end would never be known to be too long. */
+        size_t n = fread(text, 1, ENV_FILE_MAX + 1, f);
+        if (ferror(f))
+                return fail(ret_error, "The file '%s' cannot be read: %s.", path, strerror(errno));
+        if (n > ENV_FILE_MAX)
+                return fail(ret_error, "The file '%s' is larger than 1 MiB.", path);
+        if (memchr(text, 0, n))
+                return fail(ret_error, "The file '%s' is no text: it has zero bytes.", path);
+        text[n] = 0;
+        return take_env_lines(path, text, env, ret_error);
 }
 
 static int option_env_file(Arguments *a, void *field, const char *value, char **ret_error) {
@@ -348,6 +360,7 @@ static int no_such_option(const Arguments *a, const char *what, char **ret_error
 
 static int complain(const Arguments *a, int c, char *const argv[], char **ret_error) {
         const char *word = argv[optind - 1];
+        _cleanup_free_ char *what = NULL;
 
         if (c == ':')
                 return fail(ret_error, "The option '%s' needs a value.", word);
@@ -359,7 +372,6 @@ static int complain(const Arguments *a, int c, char *const argv[], char **ret_er
 
 int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
         struct option longs[ELEMENTSOF(options) + 1];
-        _cleanup_free_ char *what = NULL;
         char shorts[ELEMENTSOF(options) * 2 + 3];
         int c, r;
 
