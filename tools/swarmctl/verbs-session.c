@@ -57,8 +57,8 @@ static int confirm(Context *c, const char *what, const char *session, const char
         r = output_ask("About to %s %s: %s Go on?", what, session, loss);
         if (r == -ENOTTY)
                 return report(EXIT_USAGE, "Nobody can be asked whether to %s %s: %s Give --yes to do it.", what, session, loss);
-        if (r == 0)
-                return report(EXIT_FAILURE, "Nothing was done to %s.", session);
+        if (r == 0)             /* all are asked about first: those that were answered with yes stay as well */
+                return report(EXIT_FAILURE, "Nothing was done.");
         return r < 0 ? r : 0;
 }
 
