@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 
@@ -106,8 +107,8 @@ class Verbs(SwarmctlTest):
         self.said('create', 'x', '--image=base', '--node=nope', expect=NOT_FOUND, pattern='no node')
         self.said('create', 'x', '--image=base', '--memory=1K', expect=USAGE, pattern='memory')
         self.said('start', 'here', expect=WRONG_STATE, pattern='running.* nothing to do')
-        self.said('list', '--fields=Frob', expect=USAGE, pattern='Frob')
         self.said('create', 'x', '--image=base', '--idle-timeout=5', expect=USAGE, pattern=r'idle_timeout_usec.* \(5s\);')
+        self.said('list', '--fields=Frob', expect=USAGE, pattern='Frob')
         self.said('list', '--all', '--template=nope', expect=NOT_FOUND, pattern='no template "nope".* Known are: development')
         self.said('list', '--provider=nope', expect=NOT_FOUND, pattern='Known are: fake')
         self.said('list', '--node=nope', expect=NOT_FOUND, pattern='Known are: fake-1, fake-2')
@@ -193,9 +194,9 @@ class Verbs(SwarmctlTest):
         self.assertRegex(self.ctl('nodes', '--full')[0], r' ID ')
         self.assertEqual(self.ctl('log-level', 'notice'), ('', ''))
         self.assertEqual(self.ctl('log-level')[0], 'notice\n')
+        self.assertEqual(self.json('log-level'), 'notice')
         self.ctl('log-level', 'debug')
 
-        self.assertEqual(self.json('log-level'), 'notice')
     def test_reload_tells_what_is_wrong(self):
         self.assertEqual(self.ctl('reload'), ('', ''))
         self.rig.configure(CONFIG + '[Frob]\nA=1\n')
@@ -236,6 +237,37 @@ class Hundreds(SwarmctlTest):
         wait(lambda: len(self.root.rows(state=V('s', 'running'))[0]) == 200, 'all to run')
         self.ctl('hibernate', *names)
         self.assertEqual(len(self.root.rows(state=V('s', 'hibernated'))[0]), 200)
+
+
+class Completion(SwarmctlTest):
+    """What bash offers for a line that ends at the cursor; as readline does it, "=" is a word of its own."""
+    SCRIPT = SOURCE / 'tools/swarmctl/completion/swarmctl.bash'
+
+    def offers(self, line):
+        words = re.findall(r'=|[^ =]+', line) + ([''] if line[-1] in ' =' else [])
+        if words[-2:] == ['=', '']:
+            words.pop()
+        script = f"""compopt() {{ :; }}; . {shlex.quote(str(self.SCRIPT))}
+            COMP_WORDS=({' '.join(map(shlex.quote, words))}) COMP_CWORD={len(words) - 1}
+            _swarmctl; printf '%s\\n' "${{COMPREPLY[@]}}" """
+        env = {**self.env, 'PATH': f'{os.path.dirname(SWARMCTL)}:{self.env["PATH"]}'}
+        done = subprocess.run(['bash', '-c', script], env=env, capture_output=True, text=True, timeout=60, check=True)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.split()
+
+    def test_lines(self):
+        self.session('saved')
+        self.ctl('snapshot', 'saved')
+        self.ctl('snapshot', 'saved')
+        for line, expected in (
+                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development']),
+                ('swarmctl create -t d', ['development']), ('swarmctl list --state=runn', ['running']),
+                ('swarmctl list --state=running --no-l', ['--no-legend']), ('swarmctl restore saved --gen', ['--generation=']),
+                ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl delete-snapshot ', ['saved']),
+                ('swarmctl delete-snapshot saved ', ['2', '1']), ('swarmctl watch saved --timeout=', []),
+                ('swarmctl show saved --fields=', []), ('swarmctl --json=sh', ['short']),
+                ('swarmctl kill saved -s SIGUSR', ['SIGUSR1', 'SIGUSR2'])):
+            self.assertEqual(self.offers(line), expected, line)
 
 
 class LeftOut(SwarmctlTest):

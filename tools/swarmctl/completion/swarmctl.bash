@@ -11,12 +11,16 @@ __swarmctl_names() {
         __swarmctl list --fields=Name
 }
 
+__swarmctl_generations() {
+        __swarmctl snapshots "$1" | awk '{ print $1 }'
+}
+
 __swarmctl_options() {
         __swarmctl "$@" --help | sed -n 's/^  \(-.\|  \) \(--[a-z-]*\)\(\[\?=\)\?.*/\2\3/p' | sed 's/\[=$//'
 }
 
 _swarmctl() {
-        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' word i
+        local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb='' session='' value='' word i
         local -a __swarmctl_host=()
         COMPREPLY=()
 
@@ -29,11 +33,18 @@ _swarmctl() {
                         __swarmctl_host=(-H "${COMP_WORDS[i]}")
                         ;;
                 -*) ;;
-                *) [[ ${COMP_WORDS[i - 1]} == = || $verb ]] || verb=$word ;;
+                =) ((++i)) ;;
+                *)
+                        if [[ ! $verb ]]; then
+                                verb=$word
+                        elif [[ ! $session ]]; then
+                                session=$word
+                        fi
+                        ;;
                 esac
         done
-        [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
-        [[ $cur != = ]] || cur=
+        [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]} value=1
+        [[ $cur != = ]] || cur='' value=1
 
         local words=
         case $prev in
@@ -49,6 +60,7 @@ _swarmctl() {
                 esac
                 ;;
         --until) words=$__swarmctl_states ;;
+        --generation) words=$(__swarmctl_generations "$session") ;;
         --type) words='create start stop restart hibernate restore snapshot destroy save-exited delete-snapshot' ;;
         --json) words='pretty short off' ;;
         --signal | -s) words=$(compgen -A signal SIG) ;;
@@ -56,15 +68,19 @@ _swarmctl() {
         --env-file) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
         --host | -H) mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur") && return ;;
         esac
-        if [[ ! $words ]]; then
+        # What an option takes is no session, also where nothing is known of it.
+        if [[ ! $words && ! $value ]]; then
                 if [[ $cur == -* ]]; then
                         words=$(__swarmctl_options ${verb:+"$verb"})
                 elif [[ ! $verb ]]; then
                         words=$(__swarmctl --help | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p')
                 else
                         case $verb in
+                        delete-snapshot)
+                                words=$([[ ! $session ]] && __swarmctl_names || __swarmctl_generations "$session")
+                                ;;
                         status | show | describe | watch | start | stop | restart | hibernate | restore | snapshot | snapshots | \
-                                delete-snapshot | destroy | touch | kill) words=$(__swarmctl_names) ;;
+                                destroy | touch | kill) words=$(__swarmctl_names) ;;
                         jobs | wait | cancel) words=$(__swarmctl jobs | awk '{ print $1 }') ;;
                         templates) words=$(__swarmctl templates | awk '{ print $1 }') ;;
                         log-level) words='emerg alert crit err warning notice info debug' ;;
