@@ -134,13 +134,23 @@ static EngineCall *call_free(EngineCall *c) {
 }
 DEFINE_CLEANUP(EngineCall *, call_free)
 
+/* Some of the Engine's words are a sentence; what quotes them ends with a full stop of its own. */
+static char *words_of(const char *message) {
+        const char *said = isempty(message) ? "no reason was given" : message;
+        size_t n = strnlen(said, MESSAGE_MAX);
+
+        while (n > 1 && said[n - 1] == '.')
+                n--;
+        return strndup(said, n);
+}
+
 /* The engine may be freed by the callback. */
 static void call_finish(EngineCall *c, EngineOutcome outcome, long status, json_t *json, const char *message) {
         EngineAnswer answer = { .outcome = outcome, .status = status, .json = json };
         _cleanup_free_ char *text = NULL;
 
         if (outcome != ENGINE_OK) {
-                text = strndup(isempty(message) ? "no reason was given" : message, MESSAGE_MAX);
+                text = words_of(message);
                 answer.message = text ?: "out of memory";
                 log_debug("%s %s: %s (%ld): %s", c->method, c->path, outcome_names[outcome], status, answer.message);
         }

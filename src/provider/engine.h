@@ -32,7 +32,7 @@ typedef struct EngineAnswer {
         EngineOutcome outcome;
         long status;            /* HTTP status, 0 if none came */
         json_t *json;           /* body, borrowed; NULL if it has none or is a stream */
-        const char *message;    /* the Engine's own words, or those of the failure; NULL with ENGINE_OK */
+        const char *message;    /* the Engine's own words, or those of the failure, without a full stop; NULL with ENGINE_OK */
 } EngineAnswer;
 
 /* Called once, from the loop, never within engine_call(); the call is freed after it returns. */

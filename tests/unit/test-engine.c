@@ -153,6 +153,7 @@ static void test_outcomes(void **state) {
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
                 call(f, "POST", "/x", NULL, (EngineRequest) { .once = true });
                 assert_int_equal(f->outcome, table[i].outcome);
+                assert_true(!f->message || !endswith(f->message, "."));
         }
         assert_false(f->server.wrong);
 }
