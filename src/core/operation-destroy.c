@@ -72,9 +72,19 @@ static void on_removed(void *userdata, int r, const Refusal *refusal) {
         operation_retry(o, step_remove, stage);
 }
 
+/* Its image was never found, so no provider was asked to run it. One that has no Swarm yet could not say that nothing is there,
+ * and the destruction would wait for it without end. */
+static bool was_never_asked_for(const Session *s) {
+        return !s->base_image && !s->exists && !s->snapshots;
+}
+
 static void step_remove(Operation *o) {
         Session *s = o->session;
 
+        if (was_never_asked_for(s)) {
+                operation_next(o);
+                return;
+        }
         job_set_stage(o->job, "removing the service");
         int r = s->provider->vtable->remove(s->provider, s->id, on_removed, o, &o->call);
         if (r < 0)

@@ -363,6 +363,20 @@ static void test_destroy_goes_first(void **state) {
         expect_ended(f, "stuck", id, "destroyed", 0);
 }
 
+/* The image was misspelt, and the provider, which was asked for nothing, cannot say that nothing is there. */
+static void test_destroy_of_what_was_never_made(void **state) {
+        Fixture *f = *state;
+        Session *s = create(f, "typo", "missing");
+        _cleanup_free_ char *id = strdup(s->id);
+
+        WAIT_FOR(f, s->state == SESSION_FAILED && !s->jobs);
+        assert_int_equal(fake_fail_next(f->p, FAKE_REMOVE, 1000, REFUSAL_PROVIDER_FAILED, "There is no Swarm."), 0);
+        Job *j = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_DONE);
+        expect_ended(f, "typo", id, "destroyed", 0);
+}
+
 /* A registry that does not come back keeps generations, but not the session. */
 static void test_destroy_without_registry(void **state) {
         const JobOptions keep = { .keep_snapshots = true };
@@ -504,6 +518,7 @@ int main(void) {
                 T(test_destroy_while_created),
                 T(test_start_taken_away),
                 T(test_destroy_goes_first),
+                T(test_destroy_of_what_was_never_made),
                 T(test_destroy_without_registry),
                 T(test_destroy_keeps_generations),
                 T(test_crash_anywhere),
