@@ -138,7 +138,8 @@ int conf_parse_file(const char *file, const ConfHandler *handler) {
 
         Parser p = { .handler = handler, .file = file };
         text = r == -EFBIG ? strdup("The file is larger than 1 MiB; it is ignored.")
-                           : strformat("The file cannot be read (%s); it is ignored.", strerror(-r));
+                           : strformat("The file cannot be read (%s); it is ignored.%s", strerror(-r),
+                                       r == -EACCES ? " The service reads it as its own user: chmod 0644." : "");
         return text ? problem(&p, text) : -ENOMEM;
 }
 

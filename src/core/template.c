@@ -155,7 +155,8 @@ static int load_file(TemplateTable *table, const char *dir, const char *name, St
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
-                text = strformat("The file cannot be read (%s); nothing of it is loaded.", r == -EINVAL ? "it is no regular file" : strerror(-r));
+                text = strformat("The file cannot be read (%s); nothing of it is loaded.%s", r == -EINVAL ? "it is no regular file" : strerror(-r),
+                                 r == -EACCES ? " The service reads it as its own user: chmod 0644." : "");
                 return text ? template_report(errors, path, 0, text) : -ENOMEM;
         }
         return template_parse_buffer(table, path, data, size, errors);
