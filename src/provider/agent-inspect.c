@@ -224,9 +224,9 @@ int container_check_whole(const ContainerFacts *f, const char *session, Refusal 
         if (!f->dead)
                 return 0;
         return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
-                      "Container %.*s of session %s is being removed by somebody else, so what is left of its files is not saved. "
-                      "Go on from the last generation: stop the session with the option `discard`, then start it.",
-                      CONTAINER_SHORT, f->id, session);
+                      "Container %.*s of session %s is being removed, or an end of Docker cut its removal off, so its files may lack some and are "
+                      "not saved. Copy what you need of them%s%s on its node. Then go on from the last generation: stop the session with the "
+                      "option `discard`, and start it.", CONTAINER_SHORT, f->id, session, f->upperdir ? " from " : "", strempty(f->upperdir));
 }
 
 int container_check_saveable(const ContainerFacts *f, const char *session, CaptureMode mode, Refusal **reterr_refusal) {
