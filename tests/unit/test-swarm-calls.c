@@ -8,6 +8,9 @@
 #define INFO_NOW "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SystemTime\":\"2026-11-21T01:00:02Z\"," \
                  "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
 #define NETWORKS "[{\"Name\":\"n\",\"Id\":\"net\",\"Driver\":\"overlay\",\"Scope\":\"swarm\"}]"
+/* What comes first: of each call that needs the Swarm, on a connection that is new. */
+#define CONNECTED \
+        PING("1.44"), { "GET /v1.44/info", "200 OK", NULL, INFO_NOW }, { "GET /v1.44/networks", "200 OK", NULL, NETWORKS }
 #define SERVICE(version, replicas, force) \
         "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\"}," \
         "\"Mode\":{\"Replicated\":{\"Replicas\":" replicas "}}," \
@@ -72,9 +75,7 @@ static void start(World *w, start_fn fn) {
  * what it has written by then. */
 static void test_answer_to_run_lost(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "0", "4") },
                 { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "0", "4") },
@@ -91,9 +92,7 @@ static void test_answer_to_run_lost(void **state) {
 
 static void test_answer_to_create_lost(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "POST /v1.44/services/create", NULL, NULL, NULL },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "0") },
                 { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
@@ -109,9 +108,7 @@ static void test_answer_to_create_lost(void **state) {
 static void test_answer_to_another_run_lost(void **state) {
 #define FAILED "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"rejected\"},\"Spec\":{\"ForceUpdate\":4}}]"
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
                 { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
@@ -129,9 +126,7 @@ static void test_answer_to_another_run_lost(void **state) {
 /* Somebody else's change is no start. */
 static void test_conflict_with_another(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
                 { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
@@ -150,9 +145,7 @@ static void test_conflict_with_another(void **state) {
  * started, nothing would be heard of that end any more, and its files would go when the start has taken too long. */
 static void test_ended_before_it_is_asked_for(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "POST /v1.44/services/create", "409 Conflict", NULL, "{\"message\":\"name conflicts with an existing object\"}" },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "0") },
                 { "GET /v1.44/tasks", "200 OK", NULL, "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"NodeID\":\"n1\",\"DesiredState\":\"running\",\"Status\":"
@@ -182,9 +175,7 @@ static void count(Provider *p, const ProviderObservation *o, void *userdata) {
 /* A start that was cut off before its service was laid down: what the next task says counts, also if it says what the last one did. */
 static void test_fails_again(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
                 { "GET /v1.44/tasks", "200 OK", NULL, FAILED },
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE("7", "1", "4") },
@@ -225,9 +216,7 @@ static void test_fails_again(void **state) {
  * the list is read must not make that later. */
 static void test_events_of_the_list(void **state) {
         static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/networks", "200 OK", NULL, NETWORKS },
+                CONNECTED,
                 { "POST /v1.44/services/create", "200 OK", NULL, "{\"ID\":\"s1\"}" },
         };
         World w;
