@@ -236,13 +236,23 @@ static void ask_run_tasks(SwarmCall *c) {
         swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_run_tasks);
 }
 
+/* A name that no service has is taken for the beginning of an id: of one service, which is told of, or of several, which is
+ * refused. Source: moby daemon/cluster/helpers.go. */
+static bool is_absent(const SwarmCall *c, const EngineAnswer *a) {
+        const char *name = json_string_at(a->json, "Spec", "Name");
+
+        if (a->outcome == ENGINE_OK)
+                return name && !streq(name, c->name);
+        return a->outcome == ENGINE_REFUSED && (a->status == 404 || (a->status == 400 && strstr(a->message, "is ambiguous")));
+}
+
 static void on_read(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
         SwarmService service;
         int r;
 
         c->engine = NULL;
-        if (a->outcome == ENGINE_REFUSED && a->status == 404) {
+        if (is_absent(c, a)) {
                 swarm_call_later(c, 0, step_create);
                 return;
         }

@@ -141,6 +141,29 @@ static void test_conflict_with_another(void **state) {
         world_close(&w);
 }
 
+/* The service was removed by somebody else, and the session's name is how the id of another service begins: the Engine tells of
+ * that one instead, and of several that it cannot tell which one is meant. */
+static void test_name_like_an_id(void **state) {
+#define ANOTHER "{\"ID\":\"webx1\",\"Version\":{\"Index\":9},\"Spec\":{\"Name\":\"shop\",\"Labels\":{\"swarm.session\":\"xyz\"}}}"
+        static const Exchange script[] = {
+                CONNECTED,
+                { "GET /v1.44/services/web", "200 OK", NULL, ANOTHER },
+                { "POST /v1.44/services/create", "200 OK", NULL, "{\"ID\":\"s1\"}" },
+        }, of_several[] = {
+                CONNECTED,
+                { "GET /v1.44/services/web", "400 Bad Request", NULL, "{\"message\":\"service web is ambiguous (2 matches found)\"}" },
+                { "POST /v1.44/services/create", "200 OK", NULL, "{\"ID\":\"s1\"}" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        start(&w, w.p->vtable->run);
+        world_close(&w);
+        world_open(&w, of_several, ELEMENTSOF(of_several));
+        start(&w, w.p->vtable->run);
+        world_close(&w);
+}
+
 /* A creation that a crash cut off: the list has shown that its container has ended, and its task does not say so yet. Told as
  * started, nothing would be heard of that end any more, and its files would go when the start has taken too long. */
 static void test_ended_before_it_is_asked_for(void **state) {
@@ -296,6 +319,7 @@ int main(void) {
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
                 cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
+                cmocka_unit_test(test_name_like_an_id),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
