@@ -351,11 +351,11 @@ static void on_listed_services(const EngineAnswer *a, void *userdata) {
 
 /* How many characters a page takes: one in a large cluster, all of them in a small one. */
 static size_t page_width(const Swarm *s) {
-        unsigned pages = HASH_COUNT(s->sessions) / PAGE_SESSIONS + 1;
+        size_t pages = HASH_COUNT(s->sessions) / PAGE_SESSIONS + 1;
         /* Nothing is known before the first list. */
         if (!s->listed)
                 pages = 12;
-        return (strlen(id_characters) + pages - 1) / MIN(pages, (unsigned) strlen(id_characters));
+        return (strlen(id_characters) + pages - 1) / pages;
 }
 
 static void list_page(Swarm *s) {

@@ -313,13 +313,38 @@ static void test_list_fails(void **state) {
         world_close(&w);
 }
 
+/* The more sessions there are, the smaller is the part of them that is asked for at a time: all of it is held at once, and an answer
+ * that is too long makes the Swarm unavailable. */
+static void test_list_of_many(void **state) {
+        /* {"label":["swarm.session"],"id":["0"]} */
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/nodes", "200 OK", NULL, "[]" },
+                { "GET /v1.44/services?filters=%7B%22label%22%3A%5B%22swarm.session%22%5D%2C%22id%22%3A%5B%220%22%5D%7D ", "200 OK", NULL, "[]" },
+        };
+        SwarmSession *ss;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        for (unsigned i = 0; i < 10000; i++) {
+                char id[16];
+                (void) snprintf(id, sizeof(id), "%u", i);
+                assert_int_equal(swarm_session_update(swarm_of(w.p), &(const SwarmService) { .id = id, .name = id, .session = id }, &ss), 0);
+        }
+        swarm_of(w.p)->listed = true;
+        swarm_list(swarm_of(w.p));
+        while (w.server.served < ELEMENTSOF(script))
+                assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
                 cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
-                cmocka_unit_test(test_name_like_an_id),
+                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
