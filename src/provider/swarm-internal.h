@@ -8,7 +8,8 @@
  *   swarm-session.c   the table of sessions as they were last seen, and its reports
  *   swarm-poll.c      tasks
  *   swarm-prepare.c   what a create needs first: the Swarm and the organization's network
- *   swarm-service.c   create, run, rest, discard, remove
+ *   swarm-service.c   create, run, rest, discard
+ *   swarm-remove.c    remove
  *   swarm-slot.c      the wait for the end of the last run before the next
  *   swarm-container.c what the agent of a node does */
 
@@ -261,7 +262,7 @@ void swarm_session_heat(SwarmSession *ss, usec_t usec);
 int swarm_poll_setup(Swarm *s);
 void swarm_poll_soon(Swarm *s);         /* somebody became hot */
 void swarm_poll_stop(Swarm *s);
-void swarm_inspect(Swarm *s, const char *service);      /* looks at that service when it can */
+void swarm_inspect(Swarm *s, const char *service);      /* looks at that service, as long as there is a watch; NULL is none */
 /* GET /tasks of these service names, at most SWARM_POLL_BATCH; a new string. */
 #define SWARM_POLL_BATCH 40
 /* Of what the Engine answers to that. Each task repeats its spec, and what a session may hold (WORDS_BYTES_MAX) takes six times
@@ -282,23 +283,29 @@ void swarm_prepare_clear(Swarm *s);
 int swarm_create(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_run(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
-int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
+/* Between two questions whether something is over, or two tries. */
+#define SWARM_AGAIN_USEC (200 * USEC_PER_MSEC)
 /* A call that first sets c->service and c->name if the session has a service, and then does its `next`. */
 int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swarm_step next, provider_done_cb cb, void *userdata,
                      SwarmCall **ret_call, ProviderCall **ret);
 /* The service update at the end of a rest: c->change applied to c->service. */
 void swarm_change_service(SwarmCall *c);
 
+/* ---- swarm-remove.c ---- */
+
+int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
+
 /* ---- swarm-slot.c ---- */
 
 /* Until no task of the service's last run is left. */
 void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next);
+
+/* ---- swarm-container.c ---- */
+
 /* Finds node and container of the best task, if there is one, then goes on with container_step. */
 void swarm_find_task(SwarmCall *c);
 /* Sets the change to that of a service at rest. */
 int swarm_call_rest(SwarmCall *c, const ProviderRest *rest);
-
-/* ---- swarm-container.c ---- */
 
 /* One of this node is seen running. */
 void swarm_container_runs(Swarm *s, const char *container);

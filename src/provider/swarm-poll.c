@@ -337,7 +337,7 @@ static bool id_is_valid(const char *id) {
 }
 
 void swarm_inspect(Swarm *s, const char *service) {
-        if (!id_is_valid(service))
+        if (!service || s->phase != SWARM_WATCHING || !id_is_valid(service))
                 return;
         /* The first is being looked at already: what it says may be older than this event. */
         if (strv_length(s->inspect) > 0 && strv_contains(s->inspect + 1, service))

@@ -5,10 +5,6 @@
 #include "provider/swarm-spec.h"
 
 #define CREATE_TIMEOUT_USEC (60 * USEC_PER_SEC)
-#define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)
-/* From when its tasks are gone: that long Docker may take for the container. */
-#define LEFT_BEHIND_USEC (5 * USEC_PER_SEC)
-#define AGAIN_USEC (200 * USEC_PER_MSEC)
 #define TRIES_MAX 20
 
 /* journald where it works: the driver is built into every Engine, but only starts where journald listens. */
@@ -16,11 +12,6 @@ static const char *log_driver(const Swarm *s) {
         if (!streq(s->log_driver, "auto"))
                 return s->log_driver;
         return s->info.journald && access("/run/systemd/journal/socket", F_OK) >= 0 ? "journald" : "local";
-}
-
-static void look_at(Swarm *s, const char *service) {
-        if (service && s->phase == SWARM_WATCHING)
-                swarm_inspect(s, service);
 }
 
 /* ---- placing ---- */
@@ -76,7 +67,7 @@ static void on_created(const EngineAnswer *a, void *userdata) {
 
         c->engine = NULL;
         if (a->outcome == ENGINE_OK) {
-                look_at(c->swarm, json_string_at(a->json, "ID"));
+                swarm_inspect(c->swarm, json_string_at(a->json, "ID"));
                 swarm_call_finish(c, 0, NULL);
                 return;
         }
@@ -87,7 +78,7 @@ static void on_created(const EngineAnswer *a, void *userdata) {
         c->in_doubt = c->in_doubt || a->outcome == ENGINE_UNKNOWN;
         /* It is there already, or may be: whose it is shows when it is read. */
         if ((a->status == 409 || a->outcome == ENGINE_UNKNOWN) && ++c->tries < TRIES_MAX && !swarm_call_expired(c))
-                swarm_call_later(c, c->tries > 1 ? AGAIN_USEC : 0, step_read);
+                swarm_call_later(c, c->tries > 1 ? SWARM_AGAIN_USEC : 0, step_read);
         else
                 swarm_call_fail(c, a, "create the service of the session");
 }
@@ -117,7 +108,7 @@ static void settle(SwarmCall *c) {
 
         if (!o || swarm_service_parse(o, &service) < 0 || swarm_session_update(c->swarm, &service, &ss) < 0)
                 log_oom();
-        look_at(c->swarm, c->service);
+        swarm_inspect(c->swarm, c->service);
 }
 
 /* ---- run: the service is there, and gets a task again ---- */
@@ -134,7 +125,7 @@ static void on_run(const EngineAnswer *a, void *userdata) {
         } else if (network_is_gone(a) && !c->place_again)
                 prepare_again(c, step_read);
         else if ((a->outcome == ENGINE_CONFLICT || a->outcome == ENGINE_UNKNOWN) && ++c->tries < TRIES_MAX && !swarm_call_expired(c))
-                swarm_call_later(c, AGAIN_USEC, step_read);
+                swarm_call_later(c, SWARM_AGAIN_USEC, step_read);
         else
                 swarm_call_fail(c, a, "start the service of the session");
 }
@@ -210,7 +201,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
                 }
         /* Swarm is about to make its task. One more update, and it would end that for another, with what was written by then. */
         if (c->in_force && !found) {
-                look_at(c->swarm, c->service);
+                swarm_inspect(c->swarm, c->service);
                 swarm_call_finish(c, 0, NULL);
                 return;
         }
@@ -335,7 +326,7 @@ static void on_changed(const EngineAnswer *a, void *userdata) {
                 remove_container(c);
                 swarm_call_finish(c, 0, NULL);
         } else if ((a->outcome == ENGINE_CONFLICT || a->outcome == ENGINE_UNKNOWN) && ++c->tries < TRIES_MAX && !swarm_call_expired(c))
-                swarm_call_later(c, AGAIN_USEC, step_change);
+                swarm_call_later(c, SWARM_AGAIN_USEC, step_change);
         else
                 swarm_call_fail(c, a, "update the service of the session");
 }
@@ -464,144 +455,4 @@ int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, vo
         c->container_step = step_discard;
         r = swarm_call_rest(c, rest);
         return r < 0 ? swarm_call_undo(c, r, ret) : 0;
-}
-
-/* ---- remove ---- */
-
-static void step_await_removal(SwarmCall *c);
-static void step_await_containers(SwarmCall *c);
-
-static void removal_goes_on(SwarmCall *c, swarm_step step) {
-        if (swarm_call_expired(c))
-                swarm_call_refuse(c, REFUSAL_TIMED_OUT,
-                                  "The service of session %s is removed, but its container is still there. Docker goes on removing it; "
-                                  "look at the journal of docker.service on its node.", swarm_call_subject(c));
-        else
-                swarm_call_later(c, AGAIN_USEC, step);
-}
-
-static void on_container_removed(const EngineAnswer *a, void *userdata) {
-        SwarmCall *c = userdata;
-
-        c->engine = NULL;
-        removal_goes_on(c, step_await_containers);
-}
-
-static void remove_left_behind(SwarmCall *c, const char *id) {
-        _cleanup_free_ char *path = strformat("/containers/%s?force=1&v=1", id);
-
-        if (!path) {
-                swarm_call_finish(c, -ENOMEM, NULL);
-                return;
-        }
-        log_info("Container %.12s of session %s was left behind; it is removed.", id, swarm_call_subject(c));
-        c->containers_usec = swarm_now();
-        swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_container_removed);
-}
-
-static void step_gone(SwarmCall *c) {
-        swarm_call_finish(c, 0, NULL);
-}
-
-/* Known no more from now on: to who has it removed, a list that was begun before would tell of a session that is new. */
-static void forget_session(SwarmCall *c) {
-        SwarmSession *ss = swarm_session_find(c->swarm, c->session);
-
-        /* Who hears of it may cancel this call. */
-        swarm_call_later(c, 0, step_gone);
-        if (ss)
-                (void) swarm_session_remove(ss);
-}
-
-/* A task may go before its container, and Swarm tries once only to remove that; what is still there after a while is
- * removed here. Other nodes' containers are not seen. */
-static void on_removal_containers(const EngineAnswer *a, void *userdata) {
-        SwarmCall *c = userdata;
-        SwarmContainer container;
-        const char *left = NULL;
-        const json_t *o;
-        size_t i;
-
-        c->engine = NULL;
-        json_array_foreach(a->json, i, o)
-                if (swarm_container_parse(o, &container) >= 0 && container.of_task)
-                        left = container.id;
-        if (c->containers_usec == 0)
-                c->containers_usec = swarm_now();
-        if (a->outcome != ENGINE_OK)
-                swarm_call_fail(c, a, "list the containers of the session");
-        else if (!left)
-                forget_session(c);
-        else if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())
-                remove_left_behind(c, left);
-        else
-                removal_goes_on(c, step_await_containers);
-}
-
-static void step_await_containers(SwarmCall *c) {
-        _cleanup_free_ char *label = strformat("%s=%s", PROVIDER_LABEL_SESSION, c->session),
-                            *filters = label ? engine_filters("label", label, NULL) : NULL,
-                            *path = filters ? strformat("/containers/json?all=1&filters=%s", filters) : NULL;
-
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_removal_containers);
-}
-
-static void on_removal_tasks(const EngineAnswer *a, void *userdata) {
-        SwarmCall *c = userdata;
-        unsigned left = 0;
-        const json_t *o;
-        size_t i;
-
-        c->engine = NULL;
-        if (a->outcome != ENGINE_OK) {
-                swarm_call_fail(c, a, "list the tasks of the session");
-                return;
-        }
-        json_array_foreach(a->json, i, o) {
-                SwarmTask t;
-                if (swarm_task_parse(o, &t) < 0 || !streq(t.service, c->service))
-                        continue;
-                /* A node that is down removes its container when it comes back. */
-                if (!t.node || !swarm_node_is_down(c->swarm, t.node))
-                        left++;
-        }
-        if (left == 0)
-                step_await_containers(c);
-        else
-                removal_goes_on(c, step_await_removal);
-}
-
-static void step_await_removal(SwarmCall *c) {
-        _cleanup_free_ char *path = swarm_tasks_path((const char *const[]) { c->name }, 1);
-
-        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_removal_tasks);
-}
-
-static void on_removed(const EngineAnswer *a, void *userdata) {
-        SwarmCall *c = userdata;
-
-        c->engine = NULL;
-        if (a->outcome != ENGINE_OK && a->status != 404) {
-                swarm_call_fail(c, a, "remove the service of the session");
-                return;
-        }
-        look_at(c->swarm, c->service);
-        step_await_removal(c);
-}
-
-static void step_remove(SwarmCall *c) {
-        _cleanup_free_ char *path = NULL;
-
-        if (!c->service) {
-                step_await_containers(c);
-                return;
-        }
-        path = strformat("/services/%s", c->service);
-        swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_removed);
-}
-
-int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
-        SwarmCall *c;
-
-        return swarm_call_begin(p, session, REMOVE_TIMEOUT_USEC, step_remove, cb, userdata, &c, ret);
 }
