@@ -168,6 +168,8 @@ struct SwarmCall {
         uint64_t sent_version;          /* of the service that it changes */
         unsigned tries;
         usec_t containers_usec;         /* remove: when the tasks were gone, or a container was removed */
+        char *task;                     /* remove: of the labels of `container` */
+        Strv strangers;                 /* remove: containers that have the session's label, and are not its own */
         bool place_again, tasks_known;
         bool in_doubt;                  /* the answer to a create or an update that starts it was lost */
         bool in_force;                  /* and yet the service is as that has asked for */

@@ -241,6 +241,8 @@ int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
                 .ended = STR_IN_SET(state, "exited", "dead"),
                 .exit_code = status_exit_code(json_string_at(o, "Status")),
                 .of_task = has_name(o, json_string_at(o, "Labels", "com.docker.swarm.task.name")),
+                .task = json_string_at(o, "Labels", SWARM_LABEL_TASK),
+                .image = json_string_at(o, "ImageID"),
         };
         return 0;
 }

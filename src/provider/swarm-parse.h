@@ -73,12 +73,15 @@ int swarm_service_parse(const json_t *o, SwarmService *ret);
 /* A member of GET /nodes */
 int swarm_node_parse(const json_t *o, ProviderNode *ret);
 
+#define SWARM_LABEL_TASK "com.docker.swarm.task.id"     /* of each container that Swarm makes */
+
 /* A member of GET /containers/json */
 typedef struct SwarmContainer {
         const char *id, *session, *health;      /* health as in ProviderObservation */
         bool frozen, ended;
         int exit_code;                          /* ended */
-        bool of_task;                           /* made by Swarm; its labels are also those of an image that was committed from it */
+        bool of_task;                           /* made by Swarm, which has named it */
+        const char *task, *image;               /* task: of its labels, which are also those of an image that was committed from it */
 } SwarmContainer;
 int swarm_container_parse(const json_t *o, SwarmContainer *ret);
 

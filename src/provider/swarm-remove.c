@@ -54,23 +54,67 @@ static void forget_session(SwarmCall *c) {
                 (void) swarm_session_remove(ss);
 }
 
+/* ---- a container that Swarm does not find, since somebody renamed it, or that is none of the session's ---- */
+
+static void on_image(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+        bool known = a->outcome == ENGINE_OK;
+
+        c->engine = NULL;
+        if (!known && a->status != 404) {
+                swarm_call_fail(c, a, "tell the labels of an image");
+                return;
+        }
+        if (known && !streq_ptr(json_string_at(a->json, "Config", "Labels", SWARM_LABEL_TASK), c->task)) {
+                remove_left_behind(c, c->container);
+                return;
+        }
+        if (!known)
+                log_warning("Container %.12s has the labels of session %s. Whether it is the session's own cannot be told, for its image is gone, so "
+                            "it is left alone. Look at it, and remove it: docker rm %.12s", c->container, swarm_call_subject(c), c->container);
+        if (strv_extend(&c->strangers, c->container) < 0)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                step_await_containers(c);
+}
+
+/* Who runs an image that was committed from a session has a container with all the labels of that session's, but there they are those
+ * of the image. */
+static void ask_image(SwarmCall *c, const SwarmContainer *container) {
+        _cleanup_free_ char *image = engine_escape(container->image), *path = image ? strformat("/images/%s/json", image) : NULL;
+
+        if (free_and_strdup(&c->container, container->id) < 0 || free_and_strdup(&c->task, container->task) < 0)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_image);
+}
+
+/* ---- */
+
 /* A task may go before its container, and Swarm tries once only to remove that; what is still there after a while is
  * removed here. Other nodes' containers are not seen. */
 static void on_removal_containers(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
-        SwarmContainer container;
+        SwarmContainer container, doubtful = {};
         const char *left = NULL;
         const json_t *o;
         size_t i;
 
         c->engine = NULL;
-        json_array_foreach(a->json, i, o)
-                if (swarm_container_parse(o, &container) >= 0 && container.of_task)
+        json_array_foreach(a->json, i, o) {
+                if (swarm_container_parse(o, &container) < 0)
+                        continue;
+                if (container.of_task)
                         left = container.id;
+                else if (container.task && container.image && !strv_contains(c->strangers, container.id))
+                        doubtful = container;
+        }
         if (c->containers_usec == 0)
                 c->containers_usec = swarm_now();
         if (a->outcome != ENGINE_OK)
                 swarm_call_fail(c, a, "list the containers of the session");
+        else if (doubtful.id)
+                ask_image(c, &doubtful);
         else if (!left)
                 forget_session(c);
         else if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())

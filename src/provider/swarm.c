@@ -78,6 +78,8 @@ SwarmCall *swarm_call_free(SwarmCall *c) {
         free(c->repository);
         free(c->tag);
         free(c->network);
+        free(c->task);
+        strv_free(c->strangers);
         free(c);
         return NULL;
 }

@@ -235,6 +235,21 @@ def copy_of_somebody_else(w):
         w.docker("rmi", "copy")
 
 
+def renamed_by_somebody_else(w):
+    """Swarm finds a container by its name, so it leaves this one behind when the session goes."""
+    w.session()
+    container = w.container(w.name)["Id"]
+    w.proxy.fault("refuse")
+    w.docker("kill", container)
+    wait_for(lambda: w.bus.state(w.name) == "exited", lambda: f"its end to be noticed; it is {w.bus.session(w.name)}", 30)
+    w.docker("rename", container, "another-name")
+    w.forget_files(w.name)
+    job = w.bus.verb("Destroy", w.name)
+    w.proxy.clear()
+    w.bus.wait_job(job)
+    assert container not in w.docker("ps", "--all", "--quiet", "--no-trunc"), "its container is still there"
+
+
 def paused_by_somebody_else(w):
     """Left alone: by a hibernation, by a restart of the service, by its thaw."""
     w.session()
@@ -364,6 +379,7 @@ CASES = (
     ("session: its node is drained during a hibernation", lambda w: node_drained(w, "Hibernate")),
     ("session: nothing of it runs after the freeze", nothing_runs_after_the_freeze),
     ("session: a copy of it is somebody else's", copy_of_somebody_else),
+    ("session: renamed by somebody else, and destroyed", renamed_by_somebody_else),
     ("session: paused by somebody else", paused_by_somebody_else),
     ("session: thawed by somebody else", thawed_by_somebody_else),
     ("session: copied into by somebody else", lambda w: copied_into_by_somebody_else(w, "Hibernate")),

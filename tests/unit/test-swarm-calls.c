@@ -338,13 +338,51 @@ static void test_list_of_many(void **state) {
         world_close(&w);
 }
 
+static void remove_session(World *w) {
+        ProviderCall *call;
+
+        assert_int_equal(w->p->vtable->remove(w->p, "abc", on_done, w, &call), 0);
+        while (!w->done)
+                assert_true(sd_event_run(w->event, 10 * USEC_PER_SEC) > 0);
+        assert_int_equal(w->result, 0);
+}
+
+/* Swarm finds a container by its name. One that somebody has renamed stays when all else of the session is gone, and is removed; what
+ * runs from an image that was committed from a session is not, though it has all of its labels. */
+static void test_renamed(void **state) {
+#define CONTAINER "[{\"Id\":\"c1\",\"Names\":[\"/mine\"],\"ImageID\":\"sha256:1\",\"State\":\"exited\",\"Labels\":{\"swarm.session\":\"abc\"," \
+                  "\"com.docker.swarm.task.id\":\"t1\",\"com.docker.swarm.task.name\":\"web.1.t1\"}}]"
+        static const Exchange renamed[] = {
+                PING("1.44"),
+                { "GET /v1.44/services?", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, CONTAINER },
+                { "GET /v1.44/images/sha256%3A1/json", "200 OK", NULL, "{\"Config\":{\"Labels\":{\"com.docker.swarm.task.id\":\"t0\"}}}" },
+                { "DELETE /v1.44/containers/c1?force=1&v=1", "204 No Content", NULL, NULL },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, "[]" },
+        }, committed[] = {
+                PING("1.44"),
+                { "GET /v1.44/services?", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, CONTAINER },
+                { "GET /v1.44/images/sha256%3A1/json", "200 OK", NULL, "{\"Config\":{\"Labels\":{\"com.docker.swarm.task.id\":\"t1\"}}}" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, CONTAINER },
+        };
+        World w;
+
+        world_open(&w, renamed, ELEMENTSOF(renamed));
+        remove_session(&w);
+        world_close(&w);
+        world_open(&w, committed, ELEMENTSOF(committed));
+        remove_session(&w);
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
                 cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
-                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many),
+                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
