@@ -412,16 +412,17 @@ bool swarm_sessions_report(Swarm *s) {
         s->gone = &gone;
         s->listed = true;
         s->observer.on_list_begin(&s->provider, s->observer.userdata);
+        if (gone)
+                return false;
         /* Nothing but a removal by the provider itself takes sessions out, and that does not run under a report. */
         HASH_ITER(hh, s->sessions, ss, tmp) {
                 ProviderObservation o = observation_of(ss);
-                if (gone)
-                        return false;
                 ss->changed = false;
                 report_one(s, &o);
+                if (gone)
+                        return false;
         }
-        if (!gone)
-                s->observer.on_list_end(&s->provider, s->observer.userdata);
+        s->observer.on_list_end(&s->provider, s->observer.userdata);
         if (gone)
                 return false;
         s->gone = NULL;

@@ -338,6 +338,34 @@ static void test_list_of_many(void **state) {
         world_close(&w);
 }
 
+static void free_provider(Provider *p, const ProviderObservation *o, void *userdata) {
+        World *w = userdata;
+
+        w->p = provider_free(w->p);
+}
+
+static void hear_list(Provider *p, void *userdata) {
+}
+
+/* Whoever is told of a session may have heard enough. */
+static void test_freed_under_a_list(void **state) {
+        static const Exchange script[] = {};
+        SwarmSession *ss;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        for (unsigned i = 0; i < 3; i++) {
+                const char *id = (const char *const[]) { "abc", "def", "ghi" }[i];
+                assert_int_equal(swarm_session_update(swarm_of(w.p), &(const SwarmService) { .id = id, .name = id, .session = id }, &ss), 0);
+        }
+        swarm_of(w.p)->observer = (ProviderObserver) {
+                .on_list_begin = hear_list, .on_session = free_provider, .on_list_end = hear_list, .userdata = &w,
+        };
+        assert_false(swarm_sessions_report(swarm_of(w.p)));
+        assert_null(w.p);
+        world_close(&w);
+}
+
 static void remove_session(World *w) {
         ProviderCall *call;
 
@@ -383,6 +411,7 @@ int main(void) {
                 cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_freed_under_a_list),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
