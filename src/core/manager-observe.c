@@ -72,12 +72,25 @@ static void resume(Session *s) {
                 log_error_errno(r, "Session %s: the start that was cut off could not be taken up: %m", s->name);
 }
 
+bool session_has_place(const Session *s) {
+        bool agents = false;
+
+        for (const Node *n = s->manager->nodes; n; n = n->hh.next) {
+                if (!n->agent || !streq(n->provider, s->provider_name))
+                        continue;
+                if (streq_ptr(n->availability, "active"))
+                        return true;
+                agents = true;
+        }
+        return !agents;
+}
+
 static void on_retry(void *userdata) {
         Session *s = userdata;
 
         if (s->state == SESSION_EXITED)
                 start_job(s, JOB_SAVE_EXITED);
-        else if (session_state_is_rest(s->state) && s->wanted)
+        else if (session_state_is_rest(s->state) && s->wanted && session_has_place(s))
                 start_job(s, JOB_START);
         else
                 session_reconcile(s);
@@ -146,9 +159,15 @@ bool session_was_ended_by_engine(const Session *s) {
         return s->exited_while_away || (e && e->lost_usec > 0 && e->lost_usec + ENGINE_STOP_USEC > s->exit_seen_usec) || was_ended_by_return(s);
 }
 
+static bool is_drained(const Node *n) {
+        return n && streq_ptr(n->availability, "drain");
+}
+
 const char *session_exit_remark(const Session *s) {
         if (s->stop_reason == STOP_REASON_RESOURCE_LIMIT)
                 return ", killed by the kernel when the session had used up its memory. A clone with more --memory= goes on from its files";
+        if (s->wanted && is_drained(session_find_node(s)))
+                return ", for its node is drained. It is started again when a node takes sessions";
         return s->exited_unhealthy ? " after its health check had failed, for which its provider ends it" : "";
 }
 
@@ -285,9 +304,9 @@ static void act(Session *s, ReconcileAction action) {
                 session_reconcile(s);
                 break;
         case RECONCILE_RESUME:
-                if (session_state_is_rest(s->state))
+                if (session_state_is_rest(s->state) && session_has_place(s))
                         start_job_by_failures(s, JOB_START);
-                else
+                else if (!session_state_is_rest(s->state))
                         resume(s);
                 break;
         case RECONCILE_LAY_DOWN:
@@ -351,7 +370,7 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
                 s->exit_seen_usec = core_uptime();
                 s->exited_unhealthy = streq_ptr(s->health, "unhealthy");
-                s->exited_while_away = !e->listed;
+                s->exited_while_away = !e->listed || is_drained(session_find_node(s));
         }
         notice_replacement(s, o);
         s->observed = true;
@@ -444,6 +463,15 @@ static int node_update(Node *n, const ProviderNode *o) {
         return changed;
 }
 
+/* What a drain has ended, or could not be started for want of a node. */
+static void start_what_waits(ProviderEntry *e) {
+        Session *s, *next;
+
+        HASH_ITER(hh_id, e->manager->sessions_by_id, s, next)
+                if (s->provider == e->provider && s->wanted && session_state_is_rest(s->state))
+                        session_reconcile(s);
+}
+
 static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
         ProviderEntry *e = userdata;
         Manager *m = e->manager;
@@ -464,8 +492,11 @@ static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
         }
         if (n->state && !streq(n->state, "ready") && streq_ptr(o->state, "ready"))
                 n->back_usec = core_uptime();
+        bool takes_again = n->availability && !streq(n->availability, "active") && streq_ptr(o->availability, "active");
         if (node_update(n, o) || mask == CHANGE_ADDED)
                 manager_changed(m, OBJECT_NODE, n, mask);
+        if (takes_again)
+                start_what_waits(e);
 }
 
 static void on_node_removed(Provider *p, const char *id, void *userdata) {

@@ -26,7 +26,7 @@ static OperationPlan plan_of(const Session *s, const Job *j) {
         case JOB_RESTART:
                 return (OperationPlan) { down, up };
         case JOB_SAVE_EXITED:
-                return (OperationPlan) { down, s->wanted ? up : NULL };
+                return (OperationPlan) { down, s->wanted && session_has_place(s) ? up : NULL };
         case JOB_SNAPSHOT:
                 return (OperationPlan) { operation_steps_snapshot };
         case JOB_DESTROY:

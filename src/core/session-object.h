@@ -23,6 +23,8 @@ void session_changed(Session *s, uint64_t mask);
 
 /* Its main process ended while the provider was away, or just before: it did not want to. */
 bool session_was_ended_by_engine(const Session *s);
+/* While all nodes are drained or paused no start comes to anything. What is to run is started when one of them is active again. */
+bool session_has_place(const Session *s);
 
 /* Why its main process ended, where that is known, as the end of a sentence: the kernel took it for its memory; or Swarm did for
  * its health, which looks as if it had ended by itself. Else nothing. */

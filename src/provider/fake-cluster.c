@@ -154,13 +154,13 @@ static void session_set_node(FakeSession *s, FakeNode *node) {
                 node->sessions++;
 }
 
-/* The node that was asked for, else the one with the fewest sessions; NULL if none is up. */
+/* The node that was asked for, else the one with the fewest sessions; NULL if none takes any. */
 static FakeNode *pick_node(Fake *f, const char *wanted) {
         FakeNode *best = NULL;
 
         for (unsigned i = 0; i < f->n_nodes; i++) {
                 FakeNode *n = f->nodes + i;
-                if (n->down || (wanted && !streq(n->id, wanted)))
+                if (n->down || n->drained || (wanted && !streq(n->id, wanted)))
                         continue;
                 if (!best || n->sessions < best->sessions)
                         best = n;

@@ -55,6 +55,7 @@ typedef struct FakeImage {
 typedef struct FakeNode {
         char *id;
         bool down;
+        bool drained;           /* takes no sessions */
         unsigned sessions;
 } FakeNode;
 

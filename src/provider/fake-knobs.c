@@ -150,6 +150,16 @@ int fake_return_node(Provider *p, const char *node, bool rebooted) {
         return 0;
 }
 
+int fake_set_drained(Provider *p, const char *node, bool drained) {
+        FakeNode *n = fake_find_node(FAKE(p), node);
+
+        if (!n)
+                return -ENOENT;
+        n->drained = drained;
+        node_changed(FAKE(p), n, false);
+        return 0;
+}
+
 void fake_set_health(Provider *p, ProviderHealth health, const char *detail) {
         Fake *f = FAKE(p);
 

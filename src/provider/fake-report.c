@@ -39,7 +39,7 @@ static void report_nodes(Fake *f) {
                         .id = n->id,
                         .name = n->id,
                         .state = n->down ? "down" : "ready",
-                        .availability = "active",
+                        .availability = n->drained ? "drain" : "active",
                         .role = i == 0 ? "manager" : "worker",
                         .address = "192.0.2.1",
                         .engine_version = "fake",
@@ -127,7 +127,8 @@ static json_t *cluster_to_json(Fake *f) {
         HASH_ITER(hh, f->images, i, itmp)
                 (void) json_array_append_new(images, json_pack("{s:s, s:I}", "image", i->image, "content", (json_int_t) i->content));
         for (unsigned n = 0; n < f->n_nodes; n++)
-                (void) json_array_append_new(nodes, json_pack("{s:s, s:b}", "id", f->nodes[n].id, "down", f->nodes[n].down));
+                (void) json_array_append_new(nodes, json_pack("{s:s, s:b, s:b}", "id", f->nodes[n].id, "down", f->nodes[n].down,
+                                                              "drained", f->nodes[n].drained));
         return json_pack("{s:i, s:I, s:i, s:o, s:o, s:o}", "version", STATE_FILE_VERSION, "serial", (json_int_t) f->serial,
                          "losses", (int) f->losses, "sessions", sessions, "images", images, "nodes", nodes);
 }
@@ -194,13 +195,15 @@ static int image_from_json(Fake *f, json_t *json) {
 static int node_from_json(Fake *f, json_t *json) {
         FakeNode *node;
         const char *id;
-        int down;
+        int down, drained = 0;
 
-        if (json_unpack(json, "{s:s, s:b}", "id", &id, "down", &down) < 0)
+        if (json_unpack(json, "{s:s, s:b, s?b}", "id", &id, "down", &down, "drained", &drained) < 0)
                 return -EBADMSG;
         node = fake_find_node(f, id);
-        if (node)
+        if (node) {
                 node->down = down;
+                node->drained = drained;
+        }
         return 0;
 }
 

@@ -89,6 +89,8 @@ int fake_set_session_health(Provider *p, const char *session, const char *health
 int fake_lose_node(Provider *p, const char *node);
 /* Rebooted: what ran there has exited with 137; else it runs on. */
 int fake_return_node(Provider *p, const char *node, bool rebooted);
+/* Drained it takes no sessions. What runs there runs on until the test has it exit. */
+int fake_set_drained(Provider *p, const char *node, bool drained);
 void fake_set_health(Provider *p, ProviderHealth health, const char *detail);
 void fake_list(Provider *p);                                                   /* reports everything again */
 

@@ -201,7 +201,8 @@ def service_rolled_back_at_rest(w):
 
 
 def node_drained(w, verb=None):
-    """Swarm ends what runs there. Its files are saved, whatever was under way, and it is there when the node is again."""
+    """Swarm ends what runs there. Its files are saved, whatever was under way, and it runs again when the node is active; one that was
+    to be hibernated stays so."""
     w.session()
     fault = w.held(verb)[0] if verb else None
     node = w.docker("node", "ls", "--quiet")
@@ -216,7 +217,9 @@ def node_drained(w, verb=None):
         w.check()
     finally:
         w.docker("node", "update", "--availability", "active", node)
-    w.bus.do("Start", w.name)
+    if w.bus.state(w.name) == "hibernated":
+        w.bus.do("Start", w.name)
+    wait_for(lambda: w.bus.state(w.name) == "running" and not w.bus.jobs(ended=False), lambda: f"it to run; it is {w.bus.session(w.name)}", 60)
     w.runs()
     w.works()
 

@@ -73,6 +73,35 @@ static void test_node_away_for_a_moment(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+static bool is_at_rest(const Session *s) {
+        return s->state == SESSION_STOPPED && !s->operation && !s->jobs;
+}
+
+/* A drain ends what runs on the node, and is for its maintenance: nobody meant the session. It goes on when a node takes it, however
+ * long that is and whatever has become of the service since. */
+static void test_drained(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "drained");
+
+        assert_int_equal(fake_write(f->p, s->id, 9), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", true), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, is_at_rest(s));
+        assert_int_equal(s->generation, 1);
+        assert_non_null(strstr(s->state_detail, "drained"));
+        crash(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "drained");
+        assert_true(is_at_rest(s));
+        assert_int_equal(fake_calls(f->p, FAKE_RUN), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 9);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static usec_t shifted_now(void) {
         return 3600 * USEC_PER_SEC;
 }
@@ -385,6 +414,7 @@ int main(void) {
                 T(test_proven_and_lost),
                 T(test_lost_and_never_saved),
                 T(test_node_away_for_a_moment),
+                T(test_drained),
                 T(test_clock_set_back),
                 T(test_memory_used_up),
                 T(test_node_reboot),
