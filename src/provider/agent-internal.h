@@ -146,6 +146,8 @@ int upperdir_from_mountinfo(const char *mountinfo, char **ret);
 /* Ends all processes of the frozen container but `first`, which is its main one: none of them runs again. -EBUSY: it is not
  * frozen; -EPERM: without CAP_KILL; what can be ended has been, whatever is returned. */
 int agent_end_others(pid_t first);
+/* Ends that one too, likewise, where the Engine does not: it has no others any more. It is dead when it is thawed, at the latest. */
+int agent_end_main(pid_t first);
 
 /* ---- agent-witness.c */
 

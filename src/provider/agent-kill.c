@@ -21,6 +21,7 @@ typedef struct Kill {
         char *started_at;               /* of the run that is killed */
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
         Backoff backoff;                /* between inspections */
+        pid_t main;                     /* of which the others were ended */
         bool sent, send_again;          /* the signal was sent, or may have been; it may have to be, once more */
         sd_event_source *exit;          /* of the main process */
         AgentWatch *watch;              /* what happened to it since its files were read */
@@ -126,13 +127,22 @@ static void watch_process(Kill *k, pid_t pid) {
                 (void) close(fd);
 }
 
+/* Were it thawed now, its main process would go on without the others. */
+static void end_main(const Kill *k) {
+        if (k->main > 0 && agent_end_main(k->main) >= 0)
+                log_warning("Container %.*s is not killed by the Docker Engine. Its processes were ended while it was frozen: it ends when it is "
+                            "thawed, and its files are saved once more.", CONTAINER_SHORT, k->call.container);
+}
+
 static int inspect_later(Kill *k, Refusal **reterr_refusal) {
         usec_t wait = backoff_next(&k->backoff);
 
-        if (agent_now(CLOCK_BOOTTIME) + wait >= k->deadline_usec)
+        if (agent_now(CLOCK_BOOTTIME) + wait >= k->deadline_usec) {
+                end_main(k);
                 return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED,
                               "Container %.*s is still there %u s after it was to be killed. See the Docker Engine's journal.",
                               CONTAINER_SHORT, k->call.container, (unsigned) (KILL_TIMEOUT_USEC / USEC_PER_SEC));
+        }
         int r = timer_arm(k->call.timer, wait);
         return r < 0 ? r : 1;
 }
@@ -179,15 +189,21 @@ static void on_answer(const EngineAnswer *answer, void *userdata) {
                 break;
         default:
                 /* 409: it is not running any more. What ended it shows in its witness. */
-                r = answer->status == 409 ? verb_inspect(c) : agent_refuse_answer(c->base.agent, c->container, "kill", answer, &refusal);
+                if (answer->status == 409)
+                        r = verb_inspect(c);
+                else {
+                        end_main(k);
+                        r = agent_refuse_answer(c->base.agent, c->container, "kill", answer, &refusal);
+                }
         }
         if (r < 0)
                 verb_finish(c, r, refusal);
 }
 
-static void end_others(const Kill *k, pid_t pid) {
+static void end_others(Kill *k, pid_t pid) {
         int r = agent_end_others(pid);
 
+        k->main = pid;
         if (r < 0)
                 log_warning_errno(r, "Processes of the frozen container %.*s may write for a moment before they end, for they cannot be ended "
                                   "while it is frozen: %m", CONTAINER_SHORT, k->call.container);

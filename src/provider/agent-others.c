@@ -75,6 +75,13 @@ static int end_members(pid_t first, const char *controller) {
         return failed;
 }
 
+static int end_main(pid_t first, const char *controller) {
+        _cleanup_free_ char *cgroup = NULL;
+        int r = read_path(first, controller, &cgroup);
+
+        return r < 0 ? r : end_process(first, controller, cgroup);
+}
+
 /* Held by the service, and in force here only. Root needs none for processes of root. */
 static void use_capability(cap_flag_value_t value) {
         static const cap_value_t needed[] = { CAP_KILL };
@@ -86,7 +93,7 @@ static void use_capability(cap_flag_value_t value) {
                 (void) cap_free(caps);
 }
 
-int agent_end_others(pid_t first) {
+static int end_frozen(pid_t first, int (*end)(pid_t first, const char *controller)) {
         const char *controller;
         int r;
 
@@ -94,7 +101,15 @@ int agent_end_others(pid_t first) {
         if (r < 0)
                 return r;
         use_capability(CAP_SET);
-        r = end_members(first, controller);
+        r = end(first, controller);
         use_capability(CAP_CLEAR);
         return r;
+}
+
+int agent_end_others(pid_t first) {
+        return end_frozen(first, end_members);
+}
+
+int agent_end_main(pid_t first) {
+        return end_frozen(first, end_main);
 }

@@ -204,6 +204,24 @@ static void test_killed_within(void **state) {
         assert_true(is_untouched(&files));
 }
 
+/* The others are dead by then. Thawed alone, the main process would go on as if nothing were. */
+static void test_refused(void **state) {
+        Fixture *f = *state;
+        Files files;
+
+        save(f, "trap 'echo ended >/mark' TERM; (" COUNT ") & while :; do sleep 1; done", &files);
+        begin_kill(f);
+        engine_gate_refuse(gate);
+        assert_int_equal(settle(f), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_PROVIDER_FAILED);
+        assert_int_equal(CALL(f, agent_thaw(f->a, f->container, on_done, f, NULL)), 0);
+        RUN("timeout 20 docker wait %s >/dev/null", f->container);
+        assert_inspect(f, ".State.ExitCode", "137");
+        assert_true(is_untouched(&files));
+        assert_int_equal(capture(f, CAPTURE_EXITED), 0);
+        assert_int_equal(CALL(f, KILL(f)), 0);
+}
+
 /* ---- its code runs, or somebody writes into it: before the kill, or within it */
 
 #define CRASH "$SWARM_RIG engine crash && $SWARM_RIG engine start"
@@ -260,6 +278,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_nobody_on_busy_node, setup_gated, teardown_gated),
                 cmocka_unit_test_setup_teardown(test_another_agent_on_busy_node, setup_gated, teardown_gated),
                 cmocka_unit_test_setup_teardown(test_killed_within, setup_gated, teardown_gated),
+                cmocka_unit_test_setup_teardown(test_refused, setup_gated, teardown_gated),
                 WITHIN("stopped", ENDS, STOP, is_marked, .saved_by = CAPTURE_EXITED),
                 /* It is our signal that ends it, but another one let it run before that. */
                 WITHIN("stopping", GOES_ON, "docker stop -t 600 $CONTAINER >/dev/null 2>&1 &", is_marked,

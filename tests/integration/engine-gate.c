@@ -162,6 +162,18 @@ unsigned engine_gate_held(const EngineGate *g) {
         return n;
 }
 
+void engine_gate_refuse(EngineGate *g) {
+        static const char answer[] = "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 31\r\n\r\n{\"message\":\"permission denied\"}";
+        Connection *c, *tmp;
+
+        (void) free_and_strdup(&g->hold, NULL);
+        DL_FOREACH_SAFE(g->connections, c, tmp)
+                if (c->held) {
+                        (void) forward(c->client, answer, strlen(answer));
+                        connection_free(c);
+                }
+}
+
 void engine_gate_let_go(EngineGate *g) {
         Connection *c, *tmp;
 

@@ -18,5 +18,7 @@ EngineGate *engine_gate_free(EngineGate *g);
 void engine_gate_hold(EngineGate *g, const char *request);
 /* How many are. One whose sender has hung up is not, and never reaches the Engine. */
 unsigned engine_gate_held(const EngineGate *g);
+/* All are answered with 500 instead, and none is held back any more. */
+void engine_gate_refuse(EngineGate *g);
 /* All go on to the Engine, and none is held back any more. */
 void engine_gate_let_go(EngineGate *g);
