@@ -105,7 +105,7 @@ static int prove_layer(Registry *g, const Manifest *m, size_t i, atomic_uint_fas
                 int r = i < m->n_base_layers ? registry_prove_blob_tail(g, m->layers + i, &refusal)
                                              : registry_prove_blob(g, m->layers + i, progress, &refusal);
                 if (r == -EBADRQC && registry_failure_is_passing(g) && attempt <= LAYER_STREAM_RETRIES) {
-                        (void) layer_stream_back_off(attempt, NULL);
+                        (void) layer_stream_back_off(attempt, g, NULL);
                         continue;
                 }
                 if (r == -EBADRQC && reterr_refusal)

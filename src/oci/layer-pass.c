@@ -78,7 +78,7 @@ int layer_pass_run(LayerPass *p, Refusal **reterr_refusal) {
                 if (p->read_done || (refusal ? ++broken > LAYER_STREAM_RETRIES : ++links > LINK_ATTEMPTS_MAX))
                         break;
                 if (refusal)
-                        (void) layer_stream_back_off(broken, NULL);
+                        (void) layer_stream_back_off(broken, p->registry, NULL);
         }
         if (r == -EBADRQC && reterr_refusal)
                 *reterr_refusal = TAKE_PTR(refusal);

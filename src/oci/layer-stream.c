@@ -10,6 +10,8 @@
 #include "oci/layer-stream.h"
 #include "oci/registry-http.h"
 
+#define BACK_OFF_MIN_USEC (500 * USEC_PER_MSEC)
+#define BACK_OFF_TICK_USEC (50 * USEC_PER_MSEC)
 #define SLOTS 8U
 #define PIECE_SIZE (1 * MIB)
 #define PACKED_MAX (PIECE_SIZE + PIECE_SIZE / 64 + 4 * KIB)     /* stored blocks, gzip header and trailer */
@@ -266,10 +268,11 @@ static bool rewind_stream(Stream *s) {
         return possible;
 }
 
-int layer_stream_back_off(unsigned n, const atomic_bool *cancel) {
-        const struct timespec tick = { .tv_nsec = 50000000 };
+int layer_stream_back_off(unsigned n, const Registry *g, const atomic_bool *cancel) {
+        const struct timespec tick = { .tv_nsec = BACK_OFF_TICK_USEC * NSEC_PER_USEC };
+        usec_t wait = MAX((BACK_OFF_MIN_USEC << (2 * (n - 1))), registry_failure_wait(g));
 
-        for (unsigned i = 0; i < 10U << (2 * (n - 1)); i++) {
+        for (usec_t waited = 0; waited < wait; waited += BACK_OFF_TICK_USEC) {
                 if (cancel && atomic_load(cancel))
                         return -ECANCELED;
                 (void) nanosleep(&tick, NULL);
@@ -288,7 +291,7 @@ static int send_blob(Stream *s, Refusal **reterr_refusal) {
                         return -EAGAIN;
                 if (attempt > LAYER_STREAM_RETRIES)
                         return r;
-                r = layer_stream_back_off(attempt, s->spec->cancel);
+                r = layer_stream_back_off(attempt, s->spec->registry, s->spec->cancel);
                 if (r < 0)
                         return r;
         }

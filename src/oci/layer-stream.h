@@ -37,6 +37,6 @@ typedef struct LayerStreamResult {
  * the failure may pass, but the tar has to be produced anew. */
 int layer_stream_run(const LayerStreamSpec *spec, LayerStreamResult *ret, Refusal **reterr_refusal);
 
-/* Sleeps before attempt `n` (1, 2) of something. -ECANCELED. */
-int layer_stream_back_off(unsigned n, const atomic_bool *cancel);
+/* Sleeps after attempt `n` (1, 2) of something that `g` has failed in. -ECANCELED. */
+int layer_stream_back_off(unsigned n, const Registry *g, const atomic_bool *cancel);
 #define LAYER_STREAM_RETRIES 2U

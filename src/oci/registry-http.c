@@ -12,6 +12,8 @@
 #define HEADER_VALUE_MAX (8 * KIB)
 #define ERROR_BODY_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define BRIEF_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define RETRY_WAIT_MAX_SEC 10           /* a registry that wants to be left alone for longer is not asked again */
+#define RETRY_AFTER_MAX_SEC (365 * 86400)       /* of what is told */
 #define BULK_SPEED_MIN 1024L            /* bytes/s that a transfer must reach over the time limit */
 
 usec_t monotonic_usec(void) {
@@ -260,6 +262,7 @@ int http_exchange(Registry *g, const char *url, const HttpCall *call, HttpAnswer
         if (x.enough)
                 ret->code = CURLE_OK;   /* the status says it all; whoever goes on sending is not heard to the end */
         (void) curl_easy_getinfo(g->curl, CURLINFO_RESPONSE_CODE, &ret->status);
+        (void) curl_easy_getinfo(g->curl, CURLINFO_RETRY_AFTER, &ret->retry_after);
         curl_easy_setopt(g->curl, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(g->curl, CURLOPT_ERRORBUFFER, NULL);
         curl_slist_free_all(headers);
@@ -311,7 +314,7 @@ int registry_refuse_transport(Registry *g, const HttpAnswer *a, const char *doin
         if (a->code == CURLE_OPERATION_TIMEDOUT)
                 return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
                               "The registry %s did not answer in time while %s. Check that it runs and that this node reaches it.", g->host, doing);
-        g->passing = a->code != CURLE_PEER_FAILED_VERIFICATION && a->code != CURLE_SSL_CACERT_BADFILE;
+        g->failure.passing = a->code != CURLE_PEER_FAILED_VERIFICATION && a->code != CURLE_SSL_CACERT_BADFILE;
         return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
                       "The connection to the registry %s failed while %s: %s. Check that it runs and that this node reaches it.",
                       g->host, doing, a->error[0] ? a->error : curl_easy_strerror(a->code));
@@ -335,14 +338,21 @@ int registry_refuse(Registry *g, const HttpAnswer *a, const char *doing, Refusal
                 { 500, 599, true, "Try again, and see the registry's log" },
         };
         const char *remedy = "See the registry's log";
-        char words[201];
+        char words[201], later[64];
 
         for (size_t i = 0; i < ELEMENTSOF(remedies); i++)
                 if (a->status >= remedies[i].from && a->status <= remedies[i].to) {
                         remedy = remedies[i].remedy;
-                        g->passing = remedies[i].passing;
+                        g->failure.passing = remedies[i].passing;
                         break;
                 }
+        if (g->failure.passing && a->retry_after > 0) {
+                (void) snprintf(later, sizeof(later), "Try again in %u s", (unsigned) MIN(a->retry_after, (curl_off_t) RETRY_AFTER_MAX_SEC));
+                remedy = later;
+                /* Sooner it would be of no use, and the session may be frozen until then. */
+                g->failure.passing = a->retry_after <= RETRY_WAIT_MAX_SEC;
+                g->failure.wait_usec = g->failure.passing ? (usec_t) a->retry_after * USEC_PER_SEC : 0;
+        }
         registry_words(a, words, sizeof(words));
         return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED, "The registry %s answered %ld%s%s while %s. %s.", g->host, a->status,
                       words[0] ? ": " : "", words, doing, remedy);
@@ -381,7 +391,7 @@ static int follow_redirects(Registry *g, const char *url, const HttpCall *call, 
 static int call_authorized(Registry *g, const char *url, const HttpCall *call, HttpAnswer *ret, const char *doing, Refusal **reterr_refusal) {
         int r;
 
-        g->passing = false;
+        g->failure = (RegistryFailure) {};
         if (g->token && monotonic_usec() > g->token_expires_usec) {
                 free(g->token);
                 g->token = NULL;

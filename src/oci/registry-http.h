@@ -10,6 +10,11 @@
 #define REGISTRY_ERROR_BODY_MAX (64 * KIB)
 #define REGISTRY_REDIRECTS_MAX 5
 
+typedef struct RegistryFailure {
+        bool passing;                   /* it may pass by itself, soon enough to be waited for */
+        usec_t wait_usec;               /* for so long the registry asked to be left alone (Retry-After) */
+} RegistryFailure;
+
 struct Registry {
         char *host;                     /* as the sentences name it */
         char *repository;
@@ -19,7 +24,7 @@ struct Registry {
         char *token;                    /* Bearer */
         usec_t token_expires_usec;      /* CLOCK_MONOTONIC */
         const atomic_bool *cancel;
-        bool passing;
+        RegistryFailure failure;        /* the last one */
         CURL *curl;
 };
 
@@ -45,6 +50,7 @@ typedef struct HttpCall {
 typedef struct HttpAnswer {
         CURLcode code;                  /* the transport's own result; CURLE_OK with any status */
         long status;
+        curl_off_t retry_after;         /* seconds; 0: not said */
         char *body;                     /* NUL-terminated; NULL when empty or sent to the sink */
         size_t size;
         uint64_t received;              /* body bytes, to the sink as well */

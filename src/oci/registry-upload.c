@@ -29,10 +29,10 @@ static int open_upload(Registry *g, char **ret_location, Refusal **reterr_refusa
 static void drop_upload(Registry *g, const char *location) {
         const HttpCall call = { .method = "DELETE", .max = MIB, .brief = true };
         _cleanup_http_answer_ HttpAnswer a = {};
-        bool passing = g->passing;
+        RegistryFailure failure = g->failure;
 
         (void) registry_call(g, location, &call, &a, "dropping an upload", NULL);
-        g->passing = passing;
+        g->failure = failure;
 }
 
 static int with_digest(const char *location, const char *digest, char **ret) {
@@ -67,8 +67,9 @@ static int commit_upload(Registry *g, const char *location, const char *digest, 
                 return MIN(r, 0);
         /* An answer may be lost after the blob was stored (libcurl sends such a request once more on its own, and gets
          * 404 for an upload that is done). */
-        bool passing = g->passing, stored = registry_has_blob(g, digest, NULL) > 0;
-        g->passing = passing;
+        RegistryFailure failure = g->failure;
+        bool stored = registry_has_blob(g, digest, NULL) > 0;
+        g->failure = failure;
         return stored ? 0 : r;
 }
 
@@ -137,13 +138,13 @@ static int send_upload(Registry *g, char **location, registry_source source, voi
         if (r == 401 || !a.location || url_resolve(*location, a.location, &next) < 0) {
                 int k = registry_refuse(g, &a, doing, reterr_refusal);
                 /* A token that ended between POST and PATCH: the next attempt fetches a new one. */
-                g->passing = r == 401 && g->token;
+                g->failure.passing = r == 401 && g->token;
                 return k;
         }
         /* libcurl ends without an error when the answer comes before that and the connection is closed with it. What was
          * read until then has a digest as well, under which the registry would take and give back half a layer. */
         if (!watched.ended) {
-                g->passing = true;
+                g->failure.passing = true;
                 return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
                               "The registry %s answered before it had all bytes while %s. Check it, and the proxy in front of it.", g->host, doing);
         }

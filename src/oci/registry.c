@@ -81,7 +81,11 @@ void registry_set_cancel(Registry *g, const atomic_bool *cancel) {
 }
 
 bool registry_failure_is_passing(const Registry *g) {
-        return g->passing;
+        return g->failure.passing;
+}
+
+usec_t registry_failure_wait(const Registry *g) {
+        return g->failure.wait_usec;
 }
 
 /* Reads what is at `url` into memory and hashes it. -ENOENT when there is nothing. */

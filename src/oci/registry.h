@@ -29,8 +29,11 @@ const char *registry_repository(const Registry *g);
 /* Calls end with -ECANCELED soon after this becomes true. Set before the first call; not owned. */
 void registry_set_cancel(Registry *g, const atomic_bool *cancel);
 
-/* Whether the last failure may pass by itself: the connection broke, or the registry said 5xx or 429. */
+/* Whether the last failure may pass by itself: the connection broke, or the registry said 5xx or 429, and not that it wants to be left
+ * alone for longer than one waits. */
 bool registry_failure_is_passing(const Registry *g);
+/* For how long it wants to be, then. 0: it has not said. */
+usec_t registry_failure_wait(const Registry *g);
 
 /* A manifest or index by tag or digest: *ret_data is NUL-terminated and of *ret_size bytes, hashed and compared where
  * `reference` is a digest. -ENOENT (no refusal) when the registry does not have it. */

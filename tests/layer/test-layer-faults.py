@@ -127,6 +127,25 @@ class RegistryFaultTest(FaultTest):
         self.works(self.push(fault))
         self.assertEqual(state["left"], 0)
 
+    def test_registry_that_asks_to_be_left_alone(self):
+        """For a moment: it is, and then takes what it had refused. For longer than one waits: it is not asked again, and who waits is told."""
+        asked = []
+
+        def busy(seconds):
+            def fault(h):
+                if h.command != "POST" or "mount" in h.path:
+                    return False
+                asked.append(time.monotonic())
+                if time.monotonic() >= asked[0] + seconds:
+                    return False
+                h.answer(429, headers={"Retry-After": str(seconds)})
+                return True
+            return fault
+        self.refused(self.push(busy(1234)), "429", "Try again in 1234 s")
+        self.assertEqual(len(asked), 1)
+        asked.clear()
+        self.works(self.push(busy(3)))
+
     def test_server_error_passes_while_proving(self):
         """As of a registry that reads a blob while the same one is stored by another session."""
         left = {layer["digest"] for layer in self.registry.manifest("library/base", "1")["layers"]}
