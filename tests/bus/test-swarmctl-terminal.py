@@ -2,16 +2,28 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """swarmctl at a terminal: questions, colours, a pager, passwords."""
 
+import contextlib
 import importlib
 import os
 import re
 import unittest
 
 from harness import ALICE, main
-from swarmctl import DENIED, FAILED, NOT_FOUND, OK, USAGE, SwarmctlTest
+from swarmctl import DENIED, FAILED, NOT_FOUND, OK, TEMPLATES, USAGE, SwarmctlTest
 
 
 class Terminals(SwarmctlTest):
+    templates = TEMPLATES + '  wide: {image: base, description: words of which there are more than a narrow terminal can hold}\n'
+
+    @contextlib.contextmanager
+    def environment_of(self, name, value):
+        before = self.env.get(name)
+        self.env[name] = value
+        try:
+            yield
+        finally:
+            self.env.pop(name) if before is None else self.env.update({name: before})
+
     def test_questions(self):
         self.session('asked')
         terminal = self.spawn('destroy', 'asked')
@@ -56,9 +68,33 @@ class Terminals(SwarmctlTest):
             self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in table.splitlines()), 80, table)
         narrow = self.spawn('jobs', '--all', '--no-pager', '--no-legend', streams=streams, columns=60).end()[2]
         self.assertLessEqual(max(len(re.sub('\033\\[[0-9;]*m', '', line)) for line in narrow.splitlines()), 60)
-        self.env['NO_COLOR'] = '1'
-        self.addCleanup(self.env.pop, 'NO_COLOR')
-        self.assertNotIn('\033[', self.spawn('list', '--no-pager', streams=streams).end()[2])
+        for name, value in (('NO_COLOR', '1'), ('SYSTEMD_COLORS', 'no'), ('TERM', 'dumb')):
+            with self.environment_of(name, value):
+                self.assertNotIn('\033[', self.spawn('list', '--no-pager', streams=streams).end()[2])
+        with self.environment_of('SYSTEMD_COLORS', 'yes'):
+            self.assertIn('\033[32mrunning', self.spawn('list', streams=()).end()[1])
+
+    def test_what_is_cut_is_marked(self):
+        def wide(**environment):
+            with contextlib.ExitStack() as stack:
+                for name, value in environment.items():
+                    stack.enter_context(self.environment_of(name, value))
+                return self.spawn('templates', '--no-pager', *more, streams=('stdin', 'stdout', 'stderr'), columns=75).end()[2]
+        more = []
+        self.assertRegex(wide(), r'wide .* words\b.*…\r\n')
+        self.assertRegex(wide(LC_ALL='C'), r'wide .* words\b.*\.\.\.\r\n')
+        more = ['--full']
+        self.assertRegex(wide(), r'can hold\r\n')
+
+    def test_columns(self):
+        """As for systemd's tools, $COLUMNS counts for a terminal and for a pipe."""
+        def longest(text):
+            return max(len(line) for line in re.sub('\033\\[[0-9;]*m', '', text).splitlines())
+        self.assertLessEqual(longest(self.ctl('templates', env={'COLUMNS': '75'})[0]), 75)
+        self.assertGreater(longest(self.ctl('templates', env={'COLUMNS': 'no number'})[0]), 75)
+        with self.environment_of('COLUMNS', '75'):
+            terminal = self.spawn('templates', '--no-pager', streams=('stdin', 'stdout', 'stderr'), columns=200)
+            self.assertLessEqual(longest(terminal.end()[2]), 75)
 
     def test_pager(self):
         pager = self.rig.dir / 'pager'

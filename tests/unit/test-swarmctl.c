@@ -2,6 +2,7 @@
 
 /* The client's pure parts: command line, values, formats, progress line, exit statuses. */
 
+#include <locale.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <cmocka.h>
 
 #include "format.h"
+#include "layout.h"
 #include "left-out.h"
 #include "progress.h"
 #include "swarmctl.h"
@@ -292,6 +294,40 @@ static void check_progress(json_t *job, size_t ended, size_t total, size_t width
         json_decref(job);
 }
 
+static void assert_shortened(const char *s, size_t width, const char *expected) {
+        char *short_one = layout_shorten(s, width);
+
+        assert_string_equal(short_one, expected);
+        free(short_one);
+}
+
+static void test_layout(void **state) {
+        size_t widths[] = { 10, 30, 20 }, minimum[] = { 0, 4, 8 };
+
+        layout_fit(widths, minimum, 3, 62);             /* 60 and two blanks */
+        assert_int_equal(widths[1], 30);
+        layout_fit(widths, minimum, 3, 50);
+        assert_int_equal(widths[0], 10);
+        assert_int_equal(widths[1] + widths[2], 38);
+        assert_true(widths[1] >= 18 && widths[2] >= 18);        /* the widest first */
+        layout_fit(widths, minimum, 3, 1);
+        assert_int_equal(widths[0], 10);
+        assert_int_equal(widths[1], 4);
+        assert_int_equal(widths[2], 8);
+
+        assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
+        assert_int_equal(layout_width("größer"), 6);
+        assert_int_equal(layout_width("日本"), 4);
+        assert_int_equal(layout_width("\xff"), 4);       /* libsmartcols escapes it */
+        assert_shortened("größer", 6, "größer");
+        assert_shortened("größer", 4, "grö…");
+        assert_shortened("日本語", 4, "日…");           /* two columns each: there is no half one */
+        assert_shortened("abc", 1, "…");
+        assert_non_null(setlocale(LC_CTYPE, "C"));
+        assert_shortened("abcdef", 5, "ab...");
+        assert_shortened("abcdef", 6, "abcdef");
+}
+
 static void test_progress(void **state) {
         check_progress(NULL, 0, 1, 80, "dev");
         check_progress(json_pack("{s:s, s:s, s:s, s:f}", "Type", "hibernate", "State", "running", "Stage", "copying", "Progress", 0.5), 0, 1, 80,
@@ -428,6 +464,7 @@ int main(void) {
                 cmocka_unit_test(test_env_file),
                 cmocka_unit_test(test_formats),
                 cmocka_unit_test(test_headings),
+                cmocka_unit_test(test_layout),
                 cmocka_unit_test(test_progress),
                 cmocka_unit_test(test_exit_statuses),
                 cmocka_unit_test(test_read_values),

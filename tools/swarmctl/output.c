@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 
+#include "layout.h"
 #include "output.h"
 
 typedef struct libscols_table Table;
@@ -32,34 +33,96 @@ static Format column_format(const Column *c) {
         return c->format == FORMAT_AUTO ? format_of_property(c->key) : c->format;
 }
 
+/* As systemd's tools: the first says it also where there is no terminal. */
 static bool output_colors(void) {
-        const char *e = getenv("SYSTEMD_COLORS");
-        return isatty(STDOUT_FILENO) && isempty(getenv("NO_COLOR")) && !(e && parse_boolean(e) == 0);
+        const char *wanted = getenv("SYSTEMD_COLORS"), *term = getenv("TERM");
+
+        if (wanted && (STR_IN_SET(wanted, "16", "256") || parse_boolean(wanted) >= 0))
+                return parse_boolean(wanted) != 0;
+        return isatty(STDOUT_FILENO) && isempty(getenv("NO_COLOR")) && term && !streq(term, "dumb");
 }
 
-static int add_columns(Table *table, const Arguments *a, const Column *columns) {
-        for (const Column *c = columns; c->key; c++) {
-                _cleanup_free_ char *made = c->heading ? NULL : format_heading(c->key);
-                int flags = (c->right ? SCOLS_FL_RIGHT : 0) | (c->may_shorten && !a->full ? SCOLS_FL_TRUNC : 0);
+/* What $COLUMNS says counts in a pipe as well. Asked before the pager is there: then standard output is
+ * its pipe. */
+static size_t output_width(const Arguments *a) {
+        const char *e = getenv("COLUMNS");
+        struct winsize ws;
+        uint64_t columns;
 
-                if (!c->heading && !made)
+        if (a->full)
+                return SIZE_MAX;
+        if (e && parse_u64(e, &columns) >= 0 && columns > 0)
+                return (size_t) columns;
+        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) >= 0 && ws.ws_col > 0 ? ws.ws_col : SIZE_MAX;
+}
+
+/* What is printed: headings, if there are rows, and texts. */
+typedef struct Cells {
+        size_t n_rows, n_columns;
+        char **texts;                   /* n_rows + 1 times n_columns; the first row are the headings */
+        size_t *widths, *minimum;
+} Cells;
+
+static void cells_done(Cells *c) {
+        for (size_t i = 0; c->texts && i < (c->n_rows + 1) * c->n_columns; i++)
+                free(c->texts[i]);
+        free(c->texts);
+        free(c->widths);
+        free(c->minimum);
+}
+
+static char *make_cell(const json_t *row, const Column *c, usec_t now) {
+        const json_t *value = value_of(row, c);
+
+        return c->zero_is_default && json_number_value(value) == 0 ? strdup("default") : format_value(column_format(c), value, now);
+}
+
+static int cells_fill(Cells *c, const json_t *rows, const Column *columns, usec_t now) {
+        while (columns[c->n_columns].key)
+                c->n_columns++;
+        c->n_rows = json_array_size(rows);
+        c->texts = calloc((c->n_rows + 1) * c->n_columns, sizeof(*c->texts));
+        c->widths = calloc(c->n_columns, sizeof(*c->widths));
+        c->minimum = calloc(c->n_columns, sizeof(*c->minimum));
+        if (!c->texts || !c->widths || !c->minimum)
+                return -ENOMEM;
+        for (size_t i = 0; i <= c->n_rows; i++)
+                for (size_t j = 0; j < c->n_columns; j++) {
+                        const Column *column = columns + j;
+                        char *text = i > 0 ? make_cell(json_array_get(rows, i - 1), column, now) :
+                                     column->heading ? strdup(column->heading) : format_heading(column->key);
+
+                        if (!text)
+                                return -ENOMEM;
+                        c->texts[i * c->n_columns + j] = text;
+                        c->widths[j] = MAX(c->widths[j], layout_width(text));
+                        if (i == 0 && column->may_shorten)
+                                c->minimum[j] = c->widths[j];
+                }
+        return 0;
+}
+
+static int cells_shorten(Cells *c, size_t available) {
+        layout_fit(c->widths, c->minimum, c->n_columns, available);
+        for (size_t i = c->n_columns; i < (c->n_rows + 1) * c->n_columns; i++) {
+                char *text = layout_shorten(c->texts[i], c->widths[i % c->n_columns]);
+
+                if (!text)
                         return -ENOMEM;
-                if (!scols_table_new_column(table, c->heading ? c->heading : made, 0, flags))
-                        return -ENOMEM;
+                free(c->texts[i]);
+                c->texts[i] = text;
         }
         return 0;
 }
 
-static int add_row(Table *table, const json_t *row, const Column *columns, usec_t now) {
+static int table_add_row(Table *table, const json_t *row, const Column *columns, char *const *texts) {
         struct libscols_line *line = scols_table_new_line(table, NULL);
 
         for (size_t i = 0; line && columns[i].key; i++) {
-                const json_t *value = value_of(row, columns + i);
-                bool is_default = columns[i].zero_is_default && json_number_value(value) == 0;
-                _cleanup_free_ char *cell = is_default ? strdup("default") : format_value(column_format(columns + i), value, now);
-                const char *color = column_format(columns + i) == FORMAT_STATE ? format_state_color(json_string_value(value)) : NULL;
+                bool state = column_format(columns + i) == FORMAT_STATE;
+                const char *color = state ? format_state_color(json_string_value(value_of(row, columns + i))) : NULL;
 
-                if (!cell || scols_line_set_data(line, i, cell) < 0)
+                if (scols_line_set_data(line, i, texts[i]) < 0)
                         return -ENOMEM;
                 if (color && scols_cell_set_color(scols_line_get_cell(line, i), color) < 0)
                         return -ENOMEM;
@@ -67,17 +130,28 @@ static int add_row(Table *table, const json_t *row, const Column *columns, usec_
         return line ? 0 : -ENOMEM;
 }
 
-/* Asked here: when the table is printed stdout may be the pager's pipe. */
-static void set_terminal(Table *table, const Arguments *a) {
-        struct winsize ws;
+static int table_new(const Arguments *a, const json_t *rows, const Column *columns, Table **ret) {
+        _cleanup_(scols_unref_tablep) Table *table = scols_new_table();
+        _cleanup_(cells_done) Cells cells = {};
 
+        if (!table)
+                return -ENOMEM;
+        int r = cells_fill(&cells, rows, columns, format_now());
+        if (r >= 0)
+                r = cells_shorten(&cells, output_width(a));
+        if (r < 0)
+                return r;
         scols_table_enable_colors(table, output_colors());
-        if (a->full || ioctl(STDOUT_FILENO, TIOCGWINSZ, &ws) < 0 || ws.ws_col == 0) {
-                scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);
-                return;
-        }
-        scols_table_set_termforce(table, SCOLS_TERMFORCE_ALWAYS);
-        scols_table_set_termwidth(table, ws.ws_col);
+        scols_table_enable_noheadings(table, !a->legend);
+        scols_table_set_termforce(table, SCOLS_TERMFORCE_NEVER);        /* the cells fit */
+        for (size_t i = 0; i < cells.n_columns; i++)
+                if (!scols_table_new_column(table, cells.texts[i], 0, columns[i].right ? SCOLS_FL_RIGHT : 0))
+                        return -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < cells.n_rows; i++)
+                r = table_add_row(table, json_array_get(rows, i), columns, cells.texts + (i + 1) * cells.n_columns);
+        if (r >= 0)
+                *ret = TAKE_PTR(table);
+        return r;
 }
 
 /* Those that are shown; free() it, the strings are the columns'. */
@@ -97,20 +171,11 @@ int output_table(const Arguments *a, const json_t *rows, const Column *columns, 
         _cleanup_(scols_unref_tablep) Table *table = NULL;
         _cleanup_free_ Column *shown = NULL;
         size_t n = json_array_size(rows);
-        usec_t now = format_now();
-        int r;
 
         if (a->json != JSON_OFF)
                 return output_json(a, rows);
-        table = scols_new_table();
         shown = columns_shown(a, columns);
-        if (!table || !shown)
-                return -ENOMEM;
-        set_terminal(table, a);
-        scols_table_enable_noheadings(table, !a->legend || n == 0);
-        r = add_columns(table, a, shown);
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                r = add_row(table, json_array_get(rows, i), shown, now);
+        int r = !shown ? -ENOMEM : n > 0 ? table_new(a, rows, shown, &table) : 0;
         if (r < 0)
                 return r;
         pager_open(a);
