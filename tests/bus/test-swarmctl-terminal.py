@@ -108,6 +108,10 @@ class Terminals(SwarmctlTest):
         self.assertNotIn('paged', self.ctl('nodes')[0])
         self.env['PAGER'] = f'{pager} -F  -R'
         self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'(?s)^paged 2.*fake-1')
+        pager.write_text('#!/bin/sh\necho "$LESS,$LESSCHARSET,$LESSSECURE"\nexec cat\n')
+        self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'^FRSXMK,utf-8,1\r\n')
+        with self.environment_of('SYSTEMD_LESS', 'FRX'), self.environment_of('SYSTEMD_LESSCHARSET', 'latin1'):
+            self.assertRegex(self.spawn('nodes', streams=streams).end()[2], r'^FRX,latin1,1\r\n')
         self.env['PAGER'] = '/nonexistent'
         self.assertIn('fake-1', self.spawn('nodes', streams=streams).end()[2])
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <langinfo.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -44,8 +45,10 @@ static _noreturn_ void pager_run(const char *program, int input, pid_t parent) {
         (void) dup2(input, STDIN_FILENO);
         /* As systemd's tools: quit at the end of one page, keep colours, leave the screen as it is. Secure mode, since
          * what is shown comes from others. */
-        (void) setenv("LESS", "FRSXMK", true);
-        (void) setenv("LESSCHARSET", "utf-8", true);
+        (void) setenv("LESS", getenv("SYSTEMD_LESS") ?: "FRSXMK", true);
+        const char *charset = getenv("SYSTEMD_LESSCHARSET") ?: streq(nl_langinfo(CODESET), "UTF-8") ? "utf-8" : NULL;
+        if (charset)
+                (void) setenv("LESSCHARSET", charset, true);
         (void) setenv("LESSSECURE", "1", true);
         exec_words(program);
         /* No such program: the text as it is. */
