@@ -8,6 +8,7 @@
  * since 0 from a handler would mean "no such method". */
 
 #include "basic/log.h"
+#include "bus/bus-answers.h"
 #include "bus/bus-caller.h"
 #include "bus/bus-changes.h"
 #include "bus/bus-error.h"
@@ -18,6 +19,8 @@
 #include "bus/bus-util.h"
 #include "front/front.h"
 #include "swarm-orchestrator.h"
+
+#define ANSWERS_BYTES_MAX (32 * MIB)    /* long ones, that the bus has not taken yet */
 
 typedef struct Pending Pending;
 
@@ -31,7 +34,7 @@ struct Front {
         BusChanges *changes;
         BusLogControl log_control;
         Pending *pending;
-        size_t answered_bytes;          /* of long answers, since the bus had last taken all that was sent */
+        BusAnswers *answers;
 };
 
 static inline int front_parked(int r) {
@@ -76,11 +79,10 @@ ProviderCall **front_pending_call(Pending *p);
 void front_call_done(void *userdata, int r, const Refusal *refusal);
 
 /* For answers that may be long, before and after they are made. The bus takes many questions in the time in which it takes one
- * of those, and what it has not taken is in memory: LimitExceeded when that is too much. */
-int front_check_answers(Front *f, Refusal **reterr_refusal);
-static inline void front_note_answer(Front *f, size_t bytes) {
-        f->answered_bytes += bytes;
-}
+ * of those, and what it has not taken is in memory: LimitExceeded when that is too much. `answer` is one that was sent; NULL: the
+ * library sends it next. */
+int front_check_answers(Front *f, uid_t uid, Refusal **reterr_refusal);
+int front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes);
 
 /* The session a message is about: named by its first argument on the manager, by the path otherwise. */
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal);
@@ -97,10 +99,11 @@ int front_refuse_provider(Front *f, const char *name, Refusal **reterr_refusal);
 #define PAGE_BYTES_MAX (1 * MIB)
 typedef struct Page {
         sd_bus_message *reply;          /* inside of the array */
+        uid_t uid;                      /* whose question it answers */
         size_t bytes;
         unsigned rows, limit;
 } Page;
-int page_open(sd_bus_message *m, uint64_t limit, bool limit_given, Page *ret, Refusal **reterr_refusal);
+int page_open(sd_bus_message *m, uid_t uid, uint64_t limit, bool limit_given, Page *ret, Refusal **reterr_refusal);
 static inline bool page_is_full(const Page *p) {
         return p->rows >= p->limit || p->bytes >= PAGE_BYTES_MAX;
 }

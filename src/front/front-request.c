@@ -6,8 +6,6 @@
 
 #include "front/front-internal.h"
 
-#define ANSWERS_BYTES_MAX (32 * MIB)
-
 /* A request whose answer waits for the disk or for a provider. */
 struct Pending {
         Front *front;
@@ -289,16 +287,23 @@ void front_call_done(void *userdata, int r, const Refusal *refusal) {
                 pending_refuse(p, copy);
 }
 
-int front_check_answers(Front *f, Refusal **reterr_refusal) {
+int front_check_answers(Front *f, uid_t uid, Refusal **reterr_refusal) {
         uint64_t queued = 0;
 
-        if (sd_bus_get_n_queued_write(f->bus, &queued) >= 0 && queued == 0)
-                f->answered_bytes = 0;
-        if (f->answered_bytes <= ANSWERS_BYTES_MAX)
+        if (sd_bus_get_n_queued_write(f->bus, &queued) >= 0)
+                bus_answers_update(f->answers, queued);
+        if (bus_answers_may_have(f->answers, uid))
                 return 0;
         return refuse(reterr_refusal, REFUSAL_LIMIT_EXCEEDED,
-                      "More than %llu MiB of answers wait until the bus takes them. Read those that you have asked for, and try again.",
-                      (unsigned long long) (ANSWERS_BYTES_MAX / MIB));
+                      "More than %llu MiB of answers, many of them for uid %u, wait until the bus takes them. Read those that you have asked for, and try again.",
+                      (unsigned long long) (ANSWERS_BYTES_MAX / MIB), uid);
+}
+
+int front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes) {
+        uint64_t cookie = 0;
+
+        int r = answer ? sd_bus_message_get_cookie(answer, &cookie) : 0;
+        return r < 0 ? r : bus_answers_add(f->answers, uid, cookie, bytes);
 }
 
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal) {
@@ -319,14 +324,14 @@ int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **ret
         return manager_get_session(f->manager, name, ret, reterr_refusal);
 }
 
-int page_open(sd_bus_message *m, uint64_t limit, bool limit_given, Page *ret, Refusal **reterr_refusal) {
+int page_open(sd_bus_message *m, uid_t uid, uint64_t limit, bool limit_given, Page *ret, Refusal **reterr_refusal) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         int r;
 
         if (limit_given && (limit < 1 || limit > SWARM_PAGE_MAX))
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "Option `limit` is %" PRIu64 "; it must be 1 to %d rows.", limit,
                               SWARM_PAGE_MAX);
-        r = front_check_answers(front_of(m), reterr_refusal);
+        r = front_check_answers(front_of(m), uid, reterr_refusal);
         if (r < 0)
                 return r;
         r = sd_bus_message_new_method_return(m, &reply);
@@ -335,7 +340,7 @@ int page_open(sd_bus_message *m, uint64_t limit, bool limit_given, Page *ret, Re
         r = sd_bus_message_open_container(reply, 'a', "a{sv}");
         if (r < 0)
                 return r;
-        *ret = (Page) { .reply = TAKE_PTR(reply), .limit = limit_given ? (unsigned) limit : SWARM_PAGE_MAX };
+        *ret = (Page) { .reply = TAKE_PTR(reply), .uid = uid, .limit = limit_given ? (unsigned) limit : SWARM_PAGE_MAX };
         return 0;
 }
 
@@ -348,6 +353,6 @@ int page_send(Page *p, const char *next) {
         r = sd_bus_message_append_basic(p->reply, 's', strempty(next));
         if (r < 0)
                 return r;
-        front_note_answer(front_of(p->reply), p->bytes);
-        return sd_bus_send(sd_bus_message_get_bus(p->reply), p->reply, NULL);
+        r = sd_bus_send(sd_bus_message_get_bus(p->reply), p->reply, NULL);
+        return r < 0 ? r : front_note_answer(front_of(p->reply), p->uid, p->reply, p->bytes);
 }

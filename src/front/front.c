@@ -96,16 +96,19 @@ static int on_root(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         Front *f = userdata;
         const Manager *manager = f->manager;
+        uid_t uid;
 
         if (sd_bus_message_is_method_call(m, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects") <= 0)
                 return 0;
+        int r = front_caller(f, m, &uid, reterr);
+        if (r <= 0)
+                return front_parked(r);
         size_t bytes = managed_bytes(manager);
         if (bytes <= MANAGED_BYTES_MAX) {
-                int r = front_check_answers(f, &refusal);
+                r = front_check_answers(f, uid, &refusal);
                 if (r < 0)
                         return bus_error_set(reterr, r, &refusal);
-                front_note_answer(f, bytes);
-                return 0;
+                return front_note_answer(f, uid, NULL, bytes);
         }
         return bus_error_setf(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "%u sessions and %u jobs are more than one message can hold. ListSessions and ListJobs list them in pages.",
@@ -165,6 +168,8 @@ int front_new(sd_bus *bus, Manager *m, const FrontHooks *hooks, Front **ret) {
         if (r >= 0)
                 r = bus_rate_new(&f->rate);
         if (r >= 0)
+                r = bus_answers_new(ANSWERS_BYTES_MAX, &f->answers);
+        if (r >= 0)
                 r = bus_changes_new(bus, m->event, f, &f->changes);
         if (r >= 0)
                 r = front_register(f);
@@ -187,6 +192,7 @@ Front *front_free(Front *f) {
         bus_polkit_free(f->polkit);
         bus_callers_free(f->callers);
         bus_rate_free(f->rate);
+        bus_answers_free(f->answers);
         sd_bus_unref(f->bus);
         free(f);
         return NULL;

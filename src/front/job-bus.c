@@ -288,15 +288,19 @@ int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
         JobFilter filter = {};
         JobMatch match;
         uint64_t seen;
+        uid_t uid;
         int r;
 
+        r = front_caller(f, m, &uid, reterr);
+        if (r <= 0)
+                return front_parked(r);
         r = bus_options_read(m, "ListJobs", filter_options, ELEMENTSOF(filter_options), &filter, &seen, &refusal);
         if (r >= 0)
                 r = bus_flags_read(m, "ListJobs", SWARM_FLAGS_NONE, NULL, &refusal);
         if (r >= 0)
                 r = job_match_prepare(f, &filter, seen, &match, &refusal);
         if (r >= 0)
-                r = page_open(m, filter.limit, GIVEN(seen, FILTER_LIMIT), &page, &refusal);
+                r = page_open(m, uid, filter.limit, GIVEN(seen, FILTER_LIMIT), &page, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         return send_jobs(f, &page, &match);

@@ -218,7 +218,7 @@ static int check_names(Front *f, Filter *filter, Refusal **reterr_refusal) {
         return r;
 }
 
-static int query_read(sd_bus_message *m, Query *q, Refusal **reterr_refusal) {
+static int query_read(sd_bus_message *m, uid_t uid, Query *q, Refusal **reterr_refusal) {
         int r;
 
         r = bus_options_read(m, "ListSessions", filter_options, ELEMENTSOF(filter_options), &q->filter, &q->given, reterr_refusal);
@@ -234,20 +234,14 @@ static int query_read(sd_bus_message *m, Query *q, Refusal **reterr_refusal) {
         r = columns_read(&q->columns, &q->filter, reterr_refusal);
         if (r < 0)
                 return r;
-        return page_open(m, q->filter.limit, given(q, GIVEN_LIMIT), &q->page, reterr_refusal);
+        return page_open(m, uid, q->filter.limit, given(q, GIVEN_LIMIT), &q->page, reterr_refusal);
 }
 
 /* Who sees the labels of others' sessions could also manage them. */
-static int authorize_private(Front *f, sd_bus_message *m, const Query *q, sd_bus_error *reterr) {
+static int authorize_private(Front *f, sd_bus_message *m, uid_t uid, const Query *q, sd_bus_error *reterr) {
+        bool own = given(q, GIVEN_OWNER) && q->filter.owner == uid;
         Subject subject = NO_SUBJECT;
-        bool own;
-        uid_t uid;
-        int r;
 
-        r = front_caller(f, m, &uid, reterr);
-        if (r <= 0)
-                return r;
-        own = given(q, GIVEN_OWNER) && q->filter.owner == uid;
         if (own)
                 subject.owner = uid;
         return front_authorize(f, m, uid, own ? SWARM_ACTION_VIEW : SWARM_ACTION_MANAGE, "list", &subject, reterr);
@@ -257,15 +251,19 @@ int method_list_sessions(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         _cleanup_refusal_ Refusal *refusal = NULL;
         _cleanup_(query_done) Query q = {};
         Front *f = front_of(m);
+        uid_t uid;
         int r;
 
-        r = query_read(m, &q, &refusal);
+        r = front_caller(f, m, &uid, reterr);
+        if (r <= 0)
+                return front_parked(r);
+        r = query_read(m, uid, &q, &refusal);
         if (r >= 0)
                 r = check_names(f, &q.filter, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         if (q.columns.private) {
-                r = authorize_private(f, m, &q, reterr);
+                r = authorize_private(f, m, uid, &q, reterr);
                 if (r <= 0)
                         return front_parked(r);
         }

@@ -213,7 +213,8 @@ int method_session_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 }
 
 /* 1 when the answer may be given. */
-static int authorize_reading(Front *f, sd_bus_message *m, const char *member, const char *verb, Session **ret, sd_bus_error *reterr) {
+static int authorize_reading(Front *f, sd_bus_message *m, const char *member, const char *verb, uid_t *ret_uid, Session **ret,
+                             sd_bus_error *reterr) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         Subject subject;
         uid_t uid;
@@ -228,6 +229,7 @@ static int authorize_reading(Front *f, sd_bus_message *m, const char *member, co
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         subject = subject_of(*ret);
+        *ret_uid = uid;
         return front_authorize(f, m, uid, front_action(uid, *ret, SWARM_ACTION_VIEW, SWARM_ACTION_MANAGE), verb, &subject, reterr);
 }
 
@@ -238,21 +240,22 @@ static int answer_reading(sd_bus_message *m, const char *member, const char *ver
         _cleanup_refusal_ Refusal *refusal = NULL;
         Front *f = front_of(m);
         Session *s;
+        uid_t uid = UID_UNSET;
         int r;
 
-        r = authorize_reading(f, m, member, verb, &s, reterr);
+        r = authorize_reading(f, m, member, verb, &uid, &s, reterr);
         if (r <= 0)
                 return front_parked(r);
-        r = front_check_answers(f, &refusal);
+        r = front_check_answers(f, uid, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = append(reply, s);
-        if (r < 0)
-                return r;
-        front_note_answer(f, (size_t) r);
-        return sd_bus_send(NULL, reply, NULL);
+        size_t bytes = (size_t) MAX(r, 0);
+        if (r >= 0)
+                r = sd_bus_send(NULL, reply, NULL);
+        return r < 0 ? r : front_note_answer(f, uid, reply, bytes);
 }
 
 static int append_description(sd_bus_message *reply, const Session *s) {

@@ -132,9 +132,17 @@ class Limits(BusTest):
             db.execute("UPDATE sessions SET state = 'stopped', wanted = 0, image = ? WHERE name <> 'r'", ['registry.fake/' + 'x' * 900])
         self.rig.start()
         flood, other = self.rig.client(ALICE), self.rig.client(BOB)
+        for client in (flood, other):
+            client.rows(limit=V('u', 1))                # whose they are is known
         os.kill(self.rig.daemon.pid, signal.SIGSTOP)
-        serials = [flood.send_call(NAME, PATH, MANAGER, 'ListSessions', 'a{sv}t', ({'fields': V('as', ['Image'])}, 0)) for _ in range(100)]
+
+        def ask(client):
+            return client.send_call(NAME, PATH, MANAGER, 'ListSessions', 'a{sv}t', ({'fields': V('as', ['Image'])}, 0))
+        serials = [ask(flood) for _ in range(100)]
         flood.driver('NameHasOwner', 's', NAME)         # the bus has passed them on
+        few = [ask(other) for _ in range(10)]
+        few.append(other.send_call(NAME, PATH, 'org.freedesktop.DBus.ObjectManager', 'GetManagedObjects', '', ()))
+        other.driver('NameHasOwner', 's', NAME)
         os.kill(self.rig.broker.pid, signal.SIGSTOP)
         os.kill(self.rig.daemon.pid, signal.SIGCONT)
         self.wait_idle()
@@ -144,10 +152,12 @@ class Limits(BusTest):
             try:
                 flood.reply(s)
             except DBusError as e:
-                self.assertRegex(e.message, 'More than 32 MiB of answers wait until the bus takes them')
+                self.assertRegex(e.message, f'More than 32 MiB of answers, many of them for uid {ALICE}, wait until the bus takes them')
                 refused += 1
         self.assertGreater(refused, 50)
         self.assertLess(refused, 75)
+        for s in few:                                   # another's flood takes nothing from them
+            other.reply(s)
         self.assertEqual(len(other.rows()), 2)
         self.rig.stop()
 
