@@ -199,6 +199,9 @@ static const char *state_remedy(int r) {
         switch (r) {
         case -EBADMSG:
                 return "It is damaged. Move it and the -wal file beside it away and start again: what the Swarm knows of the sessions is read from there";
+        case -EUCLEAN:
+                return "Nothing was changed. Start the version that has written this row, or put back a copy of the file from before. If there is neither, "
+                       "stop the service, keep a copy of the file, and delete that row alone, with sqlite3: what the Swarm knows of a session is then read from there";
         case -EPROTO:
                 return "A newer version has written it. Install that one, or go back to a copy from before";
         case -EBUSY:
@@ -229,7 +232,8 @@ static int create_manager(Service *s) {
                 return log_error_errno(r, "Cannot open the state in %s: %m. %s.", path, state_remedy(r));
         r = manager_new(s->event, c, t, store, &s->manager);
         if (r < 0)
-                return log_error_errno(r, "Cannot load the state of %s: %m. %s.", path, state_remedy(r));
+                return log_error_errno(r, "Cannot load the state of %s: %s. %s.", path,
+                                       r == -EUCLEAN ? "the row named above cannot be used" : strerror(-r), state_remedy(r));
         TAKE_PTR(c);
         TAKE_PTR(t);
         TAKE_PTR(store);

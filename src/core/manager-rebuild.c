@@ -6,6 +6,17 @@
 #include "core/session-object.h"
 #include "core/session-record.h"
 
+/* The session's row was deleted, for it could not be used, and those of its generations were not: they are known again, and their
+ * numbers are not given out once more. */
+static int take_orphan(const SnapshotRecord *r, void *userdata) {
+        Session *s = userdata;
+
+        if (!streq(r->session, s->id) || session_find_any_snapshot(s, r->generation))
+                return 0;
+        s->next_generation = MAX(s->next_generation, r->generation + 1);
+        return session_load_snapshot(s, r);
+}
+
 /* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
  * never replaces what the store says. */
 Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
@@ -19,6 +30,8 @@ Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
                 r = free_and_strdup(&s->provider_name, e->name);
                 if (r >= 0)
                         r = session_link(s);
+                if (r >= 0)
+                        r = store_each_orphan(m->store, take_orphan, s);
                 if (r < 0)
                         session_free(s);
         }

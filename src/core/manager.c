@@ -37,6 +37,16 @@ void manager_set_observer(Manager *m, manager_changed_cb cb, void *userdata) {
         m->on_changed_userdata = userdata;
 }
 
+/* What is wrong with one that session_from_record() or session_link() refuses. */
+static const char *unusable_part(const SessionRecord *r) {
+        if (!r->state || session_state_from_string(r->state) < 0)
+                return "its state is none that this version knows";
+        if (r->stop_reason && stop_reason_from_string(r->stop_reason) < 0)
+                return "its stop_reason is none that this version knows";
+        return "its spec is not what this version writes, or its name belongs to another session";
+}
+
+/* All or nothing: who cannot be read may be what the files of another one build upon, which must not go then. */
 static int load_session(const SessionRecord *r, void *userdata) {
         Manager *m = userdata;
         Session *s;
@@ -46,7 +56,10 @@ static int load_session(const SessionRecord *r, void *userdata) {
                 if (k < 0)
                         session_free(s);
         }
-        return k < 0 ? log_error_errno(k, "The record of session %s (%s) cannot be used: %m", strna(r->name), strna(r->id)) : 0;
+        if (k != -EBADMSG && k != -EEXIST)
+                return k;
+        return log_error_errno(EUCLEAN, "The record of session %s cannot be used: %s. It is the row of the table \"sessions\" with the id '%s'.",
+                               strna(r->name), unusable_part(r), strna(r->id));
 }
 
 /* A snapshot leaves the session as it is, so one that is proven lacks nothing but this. */
@@ -62,15 +75,20 @@ static void keep_proven_snapshot(Session *s, uint64_t generation) {
         session_mark_dirty(s);
 }
 
+int session_load_snapshot(Session *s, const SnapshotRecord *r) {
+        int k = session_add_snapshot(s, r);
+
+        if (k < 0)
+                return k;
+        session_find_any_snapshot(s, r->generation)->doubtful = r->phase == SNAPSHOT_INTENT && !r->image;
+        keep_proven_snapshot(s, r->generation);
+        return 0;
+}
+
 static int load_snapshot(const SnapshotRecord *r, void *userdata) {
         Session *s = manager_find_session(userdata, r->session);
-        int k = s ? session_add_snapshot(s, r) : 0;
 
-        if (s && k >= 0) {
-                session_find_any_snapshot(s, r->generation)->doubtful = r->phase == SNAPSHOT_INTENT && !r->image;
-                keep_proven_snapshot(s, r->generation);
-        }
-        return k;
+        return s ? session_load_snapshot(s, r) : 0;
 }
 
 /* Nothing is resumed from memory: what was under way when the service died ended there. */
@@ -98,7 +116,10 @@ static int load_job(const JobRecord *r, void *userdata) {
         };
         if (!j->session_id || (int) state < 0 || (int) type < 0) {
                 job_free(j);
-                return log_error_errno(EBADMSG, "The record of job %" PRIu64 " cannot be used: %m", r->id);
+                /* What it did is in the session's state; its number is not used again. */
+                log_warning("The record of job %" PRIu64 " cannot be used: its type or its state is none that this version knows. It stays as it is and is not listed.",
+                            r->id);
+                return 0;
         }
         if (r->error_message)
                 (void) refuse(&j->error, MAX(refusal_code_from_string(r->error_name), 0), "%s", r->error_message);

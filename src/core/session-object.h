@@ -36,6 +36,7 @@ void session_expect_task(Session *s, bool wanted);
 /* Burns the next number and records the intent. */
 int session_burn_generation(Session *s, Job *job, Snapshot **ret);
 int session_add_snapshot(Session *s, const SnapshotRecord *r);
+int session_load_snapshot(Session *s, const SnapshotRecord *r);         /* one of the store: what became of it is open */
 const Node *session_find_node(const Session *s);        /* the one it runs or ran on; NULL if that is not known */
 /* In whatever phase; number 0 is the one that a clone was made from, when it has inherited that. */
 Snapshot *session_find_any_snapshot(const Session *s, uint64_t generation);

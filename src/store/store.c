@@ -340,6 +340,14 @@ static int job_row(const void *record, void *cb, void *userdata) {
         return (*(store_job_cb *) cb)(record, userdata);
 }
 
+/* The first column of every table is the first of its key. */
+static int row_unusable(const Table *table, sqlite3_stmt *stmt) {
+        const char *key = (const char *) sqlite3_column_text(stmt, 0);
+
+        return log_error_errno(EUCLEAN, "A row of the table \"%s\" has a value that this version does not know. Its %s is '%s'.",
+                               table->name, table->columns[0].name, strna(key));
+}
+
 /* Calls row(record, cb, userdata) for each row of SELECT … <tail>; at most two integer parameters. */
 static int each(Store *s, const Table *table, const char *tail, const int64_t *parameters, size_t n_parameters, row_cb row,
                 void *cb, void *userdata) {
@@ -365,6 +373,8 @@ static int each(Store *s, const Table *table, const char *tail, const int64_t *p
                 } record = {};
 
                 r = table_load(table, stmt, &record);
+                if (r == -EBADMSG)
+                        r = row_unusable(table, stmt);
                 if (r < 0)
                         return r;
                 r = row(&record, cb, userdata);
@@ -390,6 +400,11 @@ int store_each_ended_session(Store *s, usec_t before_usec, unsigned limit, store
 int store_each_snapshot(Store *s, store_snapshot_cb cb, void *userdata) {
         return each(s, &snapshot_table,
                     "WHERE session IN (SELECT id FROM sessions WHERE ended_usec = 0) ORDER BY session, generation",
+                    NULL, 0, snapshot_row, &cb, userdata);
+}
+
+int store_each_orphan(Store *s, store_snapshot_cb cb, void *userdata) {
+        return each(s, &snapshot_table, "WHERE session NOT IN (SELECT id FROM sessions) ORDER BY session, generation",
                     NULL, 0, snapshot_row, &cb, userdata);
 }
 

@@ -5,7 +5,7 @@
  * changed during a loop turn and writes it in one transaction; acts outside follow the commit.
  *
  * Failing functions return -errno: -ENOSPC disk full, -EIO, -EROFS, -EBUSY another process holds it, -EBADMSG the file
- * is damaged, -EPROTO its schema is newer than this program. Nothing is ever deleted or recreated that cannot be read. */
+ * is damaged, -EUCLEAN a row has what this program does not know (said), -EPROTO its schema is newer than this program. Nothing is ever deleted or recreated that cannot be read. */
 
 #include "basic/macro.h"
 #include "basic/string-util.h"
@@ -108,6 +108,7 @@ int store_each_session(Store *s, store_session_cb cb, void *userdata);          
 /* Archived ones, newest first, those that ended before `before_usec` (0 = all), at most `limit`. */
 int store_each_ended_session(Store *s, usec_t before_usec, unsigned limit, store_session_cb cb, void *userdata);
 int store_each_snapshot(Store *s, store_snapshot_cb cb, void *userdata);        /* of living sessions */
+int store_each_orphan(Store *s, store_snapshot_cb cb, void *userdata);          /* of sessions whose row somebody has deleted */
 int store_each_job(Store *s, store_job_cb cb, void *userdata);
 /* Highest job id ever given out; ids go on across restarts. */
 int store_last_job_id(Store *s, uint64_t *ret);

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The service as a whole: starts, ends, crashes, reloads, its log."""
 
+import contextlib
+import sqlite3
+
 from harness import *
 
 LOG, LOG_PATH = 'org.freedesktop.LogControl1', '/org/freedesktop/LogControl1'
@@ -49,6 +52,57 @@ class Service(BusTest):
         c = self.fresh()
         self.assertEqual(c.get(c.manager('GetJob', 't', first), JOB, 'State'), 'done')
         self.assertGreater(c.wait_job(c.verb('Snapshot', 'dev'))['Id'], first)
+
+    def change_row(self, statement, *values):
+        with contextlib.closing(sqlite3.connect(self.rig.dir / 'state/orchestrator.sqlite')) as db, db:
+            return db.execute(statement, values).fetchall()
+
+    def test_session_that_cannot_be_read(self):
+        """Nobody acts on a part of the state: the service says which row it is, leaves it alone, and goes on without it
+        when it is gone."""
+        path = self.alice.run('dev', env=V('as', ['A=1']))
+        session = self.alice.get(path, SESSION, 'Id')
+        self.alice.run('other')
+        for _ in range(2):
+            self.alice.wait_job(self.alice.verb('Snapshot', 'dev'))
+        self.rig.stop()
+        self.change_row("UPDATE sessions SET state = 'levitating' WHERE id = ?", session)
+        self.rig.start(wait_for=False)
+        self.assertNotEqual(self.rig.daemon.wait(20), 0)
+        log = self.rig.log.read_text()
+        self.assertRegex(log, fr'record of session dev cannot be used: its state is none .* table "sessions" with the id \'{session}\'')
+        self.assertRegex(log, r'Cannot load the state of .*: the row named above cannot be used\. Nothing was changed\. .* delete that row alone')
+        self.assertEqual(self.change_row('SELECT state FROM sessions WHERE id = ?', session), [('levitating',)])
+        self.change_row('DELETE FROM sessions WHERE id = ?', session)   # what it says
+        self.rig.start()
+        c = self.rig.client(ALICE)
+        wait(lambda: [r['Name'] for r in c.rows(state=V('s', 'running'))[0]] == ['dev', 'other'], 'the session to be taken up')
+        self.assertEqual(c.manager('DescribeSession', 'sa{sv}t', 'dev', {}, 0)['Environment'], ['A=1'])
+        rows = c.manager('ListSnapshots', 'sa{sv}t', 'dev', {}, 0)
+        self.assertEqual([r['Generation'] for r in rows], [2, 1])
+        c.wait_job(c.verb('Snapshot', 'dev'))                           # with a number of its own
+        rows = c.manager('ListSnapshots', 'sa{sv}t', 'dev', {}, 0)
+        self.assertEqual([r['Generation'] for r in rows], [3, 2, 1])
+
+    def test_generation_that_cannot_be_read(self):
+        self.alice.run('dev')
+        self.alice.wait_job(self.alice.verb('Snapshot', 'dev'))
+        self.rig.stop()
+        self.change_row("UPDATE snapshots SET phase = 'levitating'")
+        self.rig.start(wait_for=False)
+        self.assertNotEqual(self.rig.daemon.wait(20), 0)
+        self.assertRegex(self.rig.log.read_text(), 'row of the table "snapshots" has a value that this version does not know')
+
+    def test_job_that_cannot_be_read(self):
+        """It is only history."""
+        self.alice.run('dev')
+        self.rig.stop()
+        self.change_row("UPDATE jobs SET type = 'levitate'")
+        self.rig.start()
+        c = self.rig.client(ALICE)
+        self.assertEqual(c.manager('ListJobs', 'a{sv}t', {}, 0)[0], [])
+        self.assertRegex(self.rig.log.read_text(), 'record of job 1 cannot be used')
+        self.assertEqual(c.wait_job(c.verb('Snapshot', 'dev'))['Id'], 2)
 
     def test_cut_job_is_interrupted(self):
         self.alice.run('dev')
