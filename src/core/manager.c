@@ -271,8 +271,8 @@ Session *manager_find_session(Manager *m, const char *id_or_name) {
 int manager_get_session(Manager *m, const char *id_or_name, Session **ret, Refusal **reterr) {
         if (!session_name_is_valid(id_or_name) && !session_id_is_valid(id_or_name))
                 return refuse(reterr, REFUSAL_INVALID_ARGUMENT,
-                              "This is neither the name nor the id of a session. A name has 1 to 40 of the characters a-z, 0-9 and \"-\", begins with a letter "
-                              "and does not end with \"-\".");
+                              "\"%.64s\" is neither the name nor the id of a session. A name has 1 to 40 of the characters a-z, 0-9 and \"-\", begins with a letter "
+                              "and does not end with \"-\".", id_or_name);
         *ret = manager_find_session(m, id_or_name);
         if (!*ret)
                 return refuse(reterr, REFUSAL_NO_SUCH_SESSION, "There is no session \"%s\". 'swarmctl list' (ListSessions) lists those that there are.", id_or_name);
