@@ -134,6 +134,9 @@ static void test_complaints(void **state) {
                 if (!strstr(error, cases[i].named))
                         fail_msg("'%s' is not in: %s", cases[i].named, error);
                 assert_int_equal(error[strlen(error) - 1], '.');
+                /* Of what the number is. */
+                if (STR_IN_SET(cases[i].word, "--cpus", "--memory", "--idle-timeout", "--generation", "--limit", "--signal"))
+                        assert_int_equal(strncmp(error, cases[i].word, strlen(cases[i].word)), 0);
                 arguments_done(&a);
         }
 }

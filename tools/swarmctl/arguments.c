@@ -341,10 +341,20 @@ static const Option *find_option(int c) {
         return NULL;
 }
 
+/* A parser's sentence that begins with the value does not say what that was given for. */
+static int name_option(const Option *o, const char *value, char **ret_error) {
+        _cleanup_free_ char *sentence = TAKE_PTR(*ret_error);
+
+        if (!sentence)
+                return fail(ret_error, "'%s' is not a value for --%s.", strempty(value), strempty(o->name));
+        bool names_it = *sentence != '\'';
+        return fail(ret_error, "%s%s%s%s", names_it ? "" : "--", names_it ? "" : o->name, names_it ? "" : ": ", sentence);
+}
+
 static int take_option(Arguments *a, const Option *o, const char *value, char **ret_error) {
         int r = o->parse(a, (char *) a + o->offset, value, ret_error);
-        if (r == -EINVAL && !*ret_error)
-                r = fail(ret_error, "'%s' is not a value for --%s.", strempty(value), strempty(o->name));
+        if (r == -EINVAL)
+                r = name_option(o, value, ret_error);
         if (r < 0)
                 return r;
         a->given |= UINT64_C(1) << (o - options);
@@ -401,8 +411,8 @@ int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
 int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char **ret_error) {
         for (size_t i = 0; i < ELEMENTSOF(options); i++)
                 if ((a->given & (UINT64_C(1) << i)) && !(options[i].groups & (groups | OPTIONS_COMMON)))
-                        return fail(ret_error, "The option '--%s' means nothing to '%s'. 'swarmctl %s --help' lists what it takes.",
-                                    strempty(options[i].name), verb, verb);
+                        return fail(ret_error, "The option '--%s' means nothing to '%s'. 'swarmctl %.*s --help' lists what it takes.",
+                                    strempty(options[i].name), verb, (int) strcspn(verb, " "), verb);
         if (a->command && !(groups & OPTIONS_COMMAND))
                 return fail(ret_error, "'%s' takes no command behind '--'.", verb);
         return 0;
