@@ -59,15 +59,17 @@ class Terminal:
         end = time.monotonic() + timeout
         while self.process.poll() is None and time.monotonic() < end:
             self.read(0.05)
+        late = self.process.poll() is None
+        if late:
+            self.process.kill()
+            self.process.wait()
         while self.read(0):
             pass
         out = self.process.stdout.read().decode() if self.process.stdout else ''
         if self.process.stdout:
             self.process.stdout.close()
         os.close(self.master)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        if late:
             raise AssertionError(f'did not end: {self.seen!r}')
         return self.process.returncode, out, self.seen
 

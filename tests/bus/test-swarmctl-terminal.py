@@ -9,7 +9,7 @@ import re
 import unittest
 
 from harness import ALICE, main
-from swarmctl import DENIED, FAILED, NOT_FOUND, OK, TEMPLATES, USAGE, SwarmctlTest
+from swarmctl import DENIED, FAILED, NOT_FOUND, OK, TEMPLATES, USAGE, WRONG_STATE, SwarmctlTest
 
 
 class Terminals(SwarmctlTest):
@@ -35,28 +35,51 @@ class Terminals(SwarmctlTest):
         self.assertEqual(self.state('asked'), 'running')
         self.said('stop', 'asked', '--discard', expect=USAGE, pattern='--yes')
         self.assertEqual(self.state('asked'), 'running')
-        self.session('second')
-        terminal = self.spawn('destroy', 'asked', 'second')
-        terminal.expect(r'About to destroy asked.*\[y/N\]')
-        terminal.send('y\n')
-        terminal.expect(r'About to destroy second.*\[y/N\]')
+        for name in ('second', 'third'):
+            self.session(name)
+        terminal = self.spawn('destroy', 'asked', 'second', 'third')
+        terminal.expect(r'About to destroy asked, second and third: their .* gone for good. Go on\? \[y/N\]')
         terminal.send('n\n')
         status, _, seen = terminal.end()
         self.assertEqual(status, FAILED)
         self.assertRegex(seen, r'(?m)^Nothing was done\.\r?$')
+        self.assertEqual(seen.count('[y/N]'), 1)
+        self.said('destroy', 'asked', 'nope', expect=NOT_FOUND, pattern='nope')
         self.assertEqual([self.state(s) for s in ('asked', 'second')], ['running', 'running'])
-        terminal = self.spawn('destroy', 'asked')
+        terminal = self.spawn('destroy', 'asked', 'third')
         terminal.expect(r'\[y/N\]')
-        terminal.send('y\n')
+        terminal.send('YES\n')
         self.assertEqual(terminal.end()[0], OK)
-        self.said('status', 'asked', expect=NOT_FOUND, pattern='asked')
+        for name in ('asked', 'third'):
+            self.said('status', name, expect=NOT_FOUND, pattern=name)
+
+    def test_nothing_is_asked_that_will_be_refused(self):
+        self.session('sure')
+        for _ in range(2):
+            self.ctl('snapshot', 'sure')
+        for arguments, expected, pattern in (
+                (['restore', 'sure', '--generation=1'], WRONG_STATE, 'is running'),
+                (['restore', 'nope', '--generation=1'], NOT_FOUND, 'no session "nope"'),
+                (['delete-snapshot', 'sure', '7'], NOT_FOUND, 'no generation 7'),
+                (['delete-snapshot', 'nope', '7'], NOT_FOUND, 'no session "nope"')):
+            status, _, seen = self.spawn(*arguments).end()
+            self.assertEqual(status, expected, seen)
+            self.assertRegex(seen, pattern)
+            self.assertNotIn('[y/N]', seen)
+            self.assertEqual(seen.count('\n'), 1)
+        terminal = self.spawn('delete-snapshot', 'sure', '1')
+        terminal.expect(r'\[y/N\]')
+        terminal.send('n\n')
+        self.assertEqual(terminal.end()[0], FAILED)
 
     def test_end_of_input_is_no(self):
         self.session('eof')
         terminal = self.spawn('destroy', 'eof')
         terminal.expect(r'\[y/N\]')
         terminal.send('\x04')
-        self.assertEqual(terminal.end()[0], FAILED)
+        status, _, seen = terminal.end()
+        self.assertEqual(status, FAILED)
+        self.assertRegex(seen, r'\[y/N\] \r\nNothing was done')
 
     def test_colours_and_width(self):
         self.session('painted', '--', 'x' * 3)

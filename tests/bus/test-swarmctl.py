@@ -9,9 +9,10 @@ import re
 import shlex
 import sqlite3
 import subprocess
+import threading
 
 import busctl_doc
-from harness import ALICE, BOB, CONFIG, Rig, SOURCE, V, main, wait
+from harness import ALICE, BOB, Bus, CONFIG, NAME, Rig, SOURCE, V, main, wait
 from swarmctl import DENIED, FAILED, NOT_FOUND, SWARMCTL, UNAVAILABLE, USAGE, WRONG_STATE, SwarmctlTest
 
 
@@ -45,6 +46,11 @@ class Verbs(SwarmctlTest):
         out, _ = self.ctl('create', '--image=base')
         self.assertRegex(out, r'^[a-z][-a-z0-9]*\n$')
         self.ctl('destroy', '-y', out.strip())
+        for arguments in (['--image=base'], ['', '--image=base']):
+            out, err = self.ctl('create', '--no-block', *arguments)
+            self.assertRegex(out, r'^[a-z][-a-z0-9]*\n$')
+            self.assertRegex(err, fr'^Job [0-9]+ on {out.strip()} is under way\.\n$')
+            self.ctl('destroy', '-y', out.strip())
 
     def test_generations(self):
         self.session('gen')
@@ -62,7 +68,8 @@ class Verbs(SwarmctlTest):
         self.ctl('delete-snapshot', 'gen', '2', '--yes')
         self.assertNotIn(2, [s['Generation'] for s in self.json('snapshots', 'gen')])
         self.said('delete-snapshot', 'nope', '1', expect=NOT_FOUND, pattern='"nope"')
-        self.said('stop', 'gen', 'nope', '--discard', expect=USAGE, pattern='stop gen.*--yes')
+        self.said('stop', 'gen', 'nope', '--discard', expect=NOT_FOUND, pattern='^There is no session "nope"')
+        self.said('stop', 'gen', 'gen', '--discard', expect=USAGE, pattern='stop gen and gen.*their last generations.*--yes')
         self.said('destroy', 'nope', 'gen', expect=NOT_FOUND, pattern='^There is no session "nope"')
         self.assertNotIn('gen:', self.ctl('snapshots', 'gen')[0])
         self.assertRegex(self.ctl('snapshots', 'gen', 'gen')[0], r'(?s)^gen:\nGENERATION.*listed\.\n\ngen:\nGENERATION')
@@ -81,8 +88,7 @@ class Verbs(SwarmctlTest):
         err = self.said('restore', 'one', 'nope', 'three', expect=WRONG_STATE, pattern='"one"')
         self.assertIn('"nope"', err)
         self.assertEqual(self.state('three'), 'running')
-        # Which of them it is about is told even where the service's sentence does not.
-        self.said('stop', 'X y', 'nope', expect=USAGE, pattern='(?m)^X y: This is neither .*$')
+        self.said('stop', 'X y', 'nope', expect=USAGE, pattern='(?m)^"X y" is neither .*$')
         out, _ = self.ctl('status', 'one', 'two')
         self.assertEqual(out.count('Session: '), 2)
 
@@ -114,7 +120,7 @@ class Verbs(SwarmctlTest):
         self.said('list', '--node=nope', expect=NOT_FOUND, pattern='Known are: fake-1, fake-2')
         self.said('nodes', '--provider=nope', expect=NOT_FOUND, pattern='Known are: fake')
         self.said('jobs', '--session=nope', expect=NOT_FOUND, pattern='no session "nope"')
-        self.said('jobs', '1', '--state=done', expect=USAGE, pattern="'--state' means nothing to 'jobs JOB'")
+        self.said('jobs', '1', '--state=done', expect=USAGE, pattern="'--state' means nothing to 'jobs JOB'.*'swarmctl jobs --help'")
         self.said('show', 'here', '--fields=Name,Frob', expect=USAGE, pattern='Frob')
         self.assertEqual(self.json('show', 'here', '--fields=State,Name'), {'State': 'running', 'Name': 'here'})
         self.said('watch', 'here', '--until=frob', expect=USAGE, pattern='frob')
@@ -129,7 +135,7 @@ class Verbs(SwarmctlTest):
                 (['list', '--discard'], "'--discard' means nothing to 'list'"), (['stop', 'a', '--', 'b'], 'no command'),
                 (['--frob'], "'--frob'.*'swarmctl VERB --help'"), (['stop', '--frob'], "'--frob'.*'swarmctl stop --help'"),
                 (['jobs', 'x'], "'x'"), (['watch', '--until=running'], 'name the sessions'),
-                (['-H', '', 'list'], '--host'), (['list', '--label=a', '--label=b'], 'one --label')):
+                (['-H', '', 'list'], '--host'), (['list', '--limit=0'], "^--limit: '0'"), (['kill', 'x', '-s', 'NOPE'], '^--signal:'), (['list', '--label=a', '--label=b'], 'one --label')):
             self.said(*args, expect=USAGE, pattern=pattern)
 
     def test_help(self):
@@ -326,6 +332,30 @@ class NoService(SwarmctlTest):
             err = self.said(*args, expect=UNAVAILABLE, pattern='not running here')
             self.assertEqual(err.count('\n'), 1)
         self.said('list', expect=UNAVAILABLE, pattern='cannot be reached', env={'DBUS_SYSTEM_BUS_ADDRESS': 'unix:path=/nonexistent'})
+
+    def test_not_to_be_started(self):
+        """What the bus says where systemd refuses to start the unit, or is given up."""
+        self.rig.stop()
+        self.addCleanup(self.rig.start)
+        said = {'org.freedesktop.DBus.Error.FileExists': "is masked.*'systemctl unmask swarm-orchestratord'",
+                'org.freedesktop.systemd1.UnitMasked': "is masked.*'systemctl unmask swarm-orchestratord'",
+                'org.freedesktop.DBus.Error.TimedOut': "did not come up.*'journalctl -u swarm-orchestratord'"}
+        with Bus(self.rig.path) as bus:
+            bus.driver('RequestName', 'su', NAME, 4)
+            for error, pattern in said.items():
+                answer = threading.Thread(target=lambda e=error: bus.answer_error(bus.wait_call(20), e, 'an error of the bus'))
+                answer.start()
+                self.said('list', expect=UNAVAILABLE, pattern=pattern)
+                answer.join()
+
+    def test_output_that_cannot_be_written(self):
+        self.session('unwritten')
+        for arguments in (['list'], ['status', 'unwritten'], ['--help'], ['watch', 'unwritten', '--timeout=20'],
+                          ['create', 'unread', '--image=base'], ['snapshot', 'unwritten', '--json']):
+            with open('/dev/full', 'w') as full:
+                done = subprocess.run([SWARMCTL, *arguments], env=self.env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr), (FAILED, 'The output cannot be written: No space left on device.\n'), arguments)
+        self.ctl('destroy', '-y', 'unread')
 
 
 class BusctlPage(SwarmctlTest):

@@ -262,6 +262,14 @@ int output_properties(const Arguments *a, const json_t *object) {
         return 0;
 }
 
+int output_flush(void) {
+        static int error;
+
+        if (fflush(stdout) != 0 && error == 0)
+                error = errno;
+        return error != 0 || !ferror(stdout) ? error : EIO;
+}
+
 int output_ask(const char *format, ...) {
         char answer[16] = "";
         va_list ap;
@@ -272,7 +280,10 @@ int output_ask(const char *format, ...) {
         (void) vfprintf(stderr, format, ap);
         va_end(ap);
         (void) fputs(" [y/N] ", stderr);
-        if (!fgets(answer, sizeof(answer), stdin))
+        if (!fgets(answer, sizeof(answer), stdin)) {
+                (void) fputc('\n', stderr);     /* the end of input leaves the line open */
                 return 0;
-        return STR_IN_SET(answer, "y\n", "Y\n", "yes\n", "Yes\n");
+        }
+        answer[strcspn(answer, "\n")] = 0;
+        return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
 }

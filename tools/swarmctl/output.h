@@ -30,6 +30,9 @@ int output_json(const Arguments *a, const json_t *value);
 /* Columns for --fields; free() them, the strings are the fields'. Its last entry has no key. NULL: memory is short. */
 Column *output_columns_of(char *const *fields);
 
+/* Writes what is buffered. What could not be written is remembered; 0, or that error of now or before. */
+int output_flush(void);
+
 /* Asks on the terminal. 1 yes, 0 no, -ENOTTY when nobody can be asked. */
 int output_ask(const char *format, ...) _printf_(1, 2);
 

@@ -64,7 +64,7 @@ void pager_open(const Arguments *a) {
                 return;
         if (pipe2(p, O_CLOEXEC) < 0)
                 return;
-        (void) fflush(stdout);
+        (void) output_flush();
         pid_t self = getpid();
         pager_pid = fork();
         if (pager_pid == 0)
@@ -80,7 +80,7 @@ void pager_open(const Arguments *a) {
 void pager_close(void) {
         if (pager_pid <= 0)
                 return;
-        (void) fflush(stdout);
+        (void) output_flush();
         (void) dup2(pager_stdout, STDOUT_FILENO);
         (void) close(pager_stdout);
         (void) waitpid(pager_pid, NULL, 0);

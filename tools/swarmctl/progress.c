@@ -4,6 +4,7 @@
 
 #include "basic/string-util.h"
 #include "format.h"
+#include "output.h"
 #include "progress.h"
 
 #define BAR_WIDTH 24
@@ -74,7 +75,7 @@ void progress_draw(const char *label, const json_t *job, size_t ended, size_t to
 
         if (!line)
                 return;
-        (void) fflush(stdout);
+        (void) output_flush();
         fprintf(stderr, "\r%s\033[K", line);
         drawn = true;
 }

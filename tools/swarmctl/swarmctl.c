@@ -133,9 +133,9 @@ int main(int argc, char *argv[]) {
         arguments_done(&a);
         if (r < 0)
                 r = report(EXIT_FAILURE, "swarmctl: %s.", strerror(-r));
-        /* Also what an earlier flush could not write, which has forgotten why. */
-        int error = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
-        if (error != 0 && error != EPIPE && r == 0)
-                r = report(EXIT_FAILURE, "The output cannot be written: %s.", strerror(error));
-        return r;
+        int error = output_flush();
+        if (error == 0 || error == EPIPE)
+                return r;
+        (void) report(0, "The output cannot be written: %s.", strerror(error));
+        return r != 0 ? r : EXIT_FAILURE;
 }

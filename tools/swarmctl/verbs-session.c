@@ -43,32 +43,58 @@ static int append_call_end(sd_bus_message *m, const Arguments *a, const WireOpti
         return MIN(r, 0);
 }
 
-/* Nothing is lost without a yes, and nobody is asked about what there is not. 0 = go on. */
-static int confirm(Context *c, const char *what, const char *session, const char *loss) {
-        _cleanup_free_ char *path = NULL;
+/* What is lost, of one session and of several. */
+typedef struct Loss {
+        const char *one, *several;
+} Loss;
+
+/* "a", "a and b", "a, b and c". New string. */
+static char *join_names(char *const *names) {
+        _cleanup_free_ char *all = NULL;
+        size_t n = strv_length(names);
+
+        for (size_t i = 0; i < n; i++) {
+                char *longer = strformat("%s%s%s", strempty(all), i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
+
+                if (!longer)
+                        return NULL;
+                free(all);
+                all = longer;
+        }
+        return TAKE_PTR(all);
+}
+
+/* Nothing is lost without a yes: one for all that are named. 0 = go on. */
+static int confirm(Context *c, const char *what, char *const *sessions, Loss loss) {
+        const char *lost = sessions[1] ? loss.several : loss.one;
+        _cleanup_free_ char *names = NULL;
 
         if (c->args->yes)
                 return 0;
-        c->subject = session;
-        int r = context_get_session(c, session, &path);
-        c->subject = NULL;
-        if (r != 0)
-                return r;
-        r = output_ask("About to %s %s: %s Go on?", what, session, loss);
+        names = join_names(sessions);
+        if (!names)
+                return -ENOMEM;
+        int r = output_ask("About to %s %s: %s Go on?", what, names, lost);
         if (r == -ENOTTY)
-                return report(EXIT_USAGE, "Nobody can be asked whether to %s %s: %s Give --yes to do it.", what, session, loss);
-        if (r == 0)             /* all are asked about first: those that were answered with yes stay as well */
+                return report(EXIT_USAGE, "Nobody can be asked whether to %s %s: %s Give --yes to do it.", what, names, lost);
+        if (r == 0)
                 return report(EXIT_FAILURE, "Nothing was done.");
-        return r < 0 ? r : 0;
+        return MIN(r, 0);
 }
 
-static int confirm_all(Context *c, char *const *sessions, const char *what, const char *loss) {
+/* Nobody is asked about what there is not. */
+static int confirm_existing(Context *c, const char *what, char *const *sessions, Loss loss) {
+        int r = 0;
+
         STRV_FOREACH(s, sessions) {
-                int r = confirm(c, what, *s, loss);
-                if (r != 0)
-                        return r;
+                _cleanup_free_ char *path = NULL;
+
+                c->subject = sessions[1] ? *s : NULL;
+                if (r == 0 && !c->args->yes)
+                        r = context_get_session(c, *s, &path);
         }
-        return 0;
+        c->subject = NULL;
+        return r != 0 ? r : confirm(c, what, sessions, loss);
 }
 
 static int start_job(Context *c, const char *member, const char *session, uint64_t generation, char **ret_path) {
@@ -124,7 +150,12 @@ int verb_start(Context *c, char *const *words) {
 }
 
 static int confirm_discard(Context *c, char *const *words, const char *what) {
-        return c->args->discard ? confirm_all(c, words, what, "what was changed since its last generation will be lost.") : 0;
+        static const Loss loss = {
+                "what was changed since its last generation will be lost.",
+                "what was changed since their last generations will be lost.",
+        };
+
+        return c->args->discard ? confirm_existing(c, what, words, loss) : 0;
 }
 
 int verb_stop(Context *c, char *const *words) {
@@ -145,8 +176,25 @@ int verb_snapshot(Context *c, char *const *words) {
         return run_jobs(c, words, "SnapshotSession", 0);
 }
 
-/* An older generation is nothing to slip into: what was saved after it does not run any more. */
-static int confirm_older(Context *c, const char *session) {
+static int find_generation(Context *c, const char *session, uint64_t generation, bool *ret) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_json_ json_t *rows = NULL;
+        json_t *row;
+        size_t i;
+
+        int r = context_call_manager(c, "ListSnapshots", &reply, "sa{sv}t", session, 0, UINT64_C(0));
+        if (r == 0)
+                r = context_read(reply, &rows);
+        *ret = false;
+        json_array_foreach(rows, i, row)
+                *ret = *ret || value_u64(row, "Generation") == generation;
+        return r;
+}
+
+/* An older generation is nothing to slip into: what was saved after it does not run any more. Nobody is asked about what the
+ * service will refuse: to restore a session that runs, and will go on to run. */
+static int confirm_older(Context *c, char *session) {
+        char *const sessions[] = { session, NULL };
         _cleanup_free_ char *path = NULL;
         _cleanup_json_ json_t *properties = NULL;
         char loss[160];
@@ -157,11 +205,12 @@ static int confirm_older(Context *c, const char *session) {
         if (r != 0)
                 return r;
         uint64_t newest = value_u64(properties, "Generation");
-        if (c->args->generation >= newest)
+        bool runs_on = streq_ptr(value_string(properties, "State"), "running") && streq_ptr(value_string(properties, "CurrentJob"), "/");
+        if (c->args->generation >= newest || runs_on)
                 return 0;
         (void) snprintf(loss, sizeof(loss), "generation %" PRIu64 " is older than its newest, %" PRIu64 ", which will not be what runs.",
                         c->args->generation, newest);
-        return confirm(c, "restore", session, loss);
+        return confirm(c, "restore", sessions, (Loss) { loss, loss });
 }
 
 int verb_restore(Context *c, char *const *words) {
@@ -175,45 +224,46 @@ int verb_restore(Context *c, char *const *words) {
 }
 
 int verb_destroy(Context *c, char *const *words) {
-        int r = confirm_all(c, words, "destroy", c->args->keep_snapshots
-                            ? "its container and what was not saved will be gone for good."
-                            : "its container, its files and all its generations will be gone for good.");
+        static const Loss all = {
+                "its container, its files and all its generations will be gone for good.",
+                "their containers, their files and all their generations will be gone for good.",
+        }, container = {
+                "its container and what was not saved will be gone for good.",
+                "their containers and what was not saved will be gone for good.",
+        };
+
+        int r = confirm_existing(c, "destroy", words, c->args->keep_snapshots ? container : all);
         return r != 0 ? r : run_jobs(c, words, "DestroySession", 0);
 }
 
 int verb_delete_snapshot(Context *c, char *const *words) {
-        char *session[] = { words[0], NULL };
+        char *const session[] = { words[0], NULL };
         uint64_t generation;
+        bool there = false;
         char what[80];
+        int r = 0;
 
         if (parse_u64(words[1], &generation) < 0 || generation == 0)
                 return report(EXIT_USAGE, "'%s' is not a generation; 'swarmctl snapshots %s' lists them.", words[1], words[0]);
         (void) snprintf(what, sizeof(what), "delete generation %" PRIu64 " of", generation);
-        int r = confirm(c, what, words[0], "it will be gone for good.");
+        polkit_agent_open(c);
+        if (!c->args->yes)
+                r = find_generation(c, words[0], generation, &there);
+        if (r == 0 && there)            /* else the service says which there are */
+                r = confirm(c, what, session, (Loss) { .one = "it will be gone for good." });
         return r != 0 ? r : run_jobs(c, session, "DeleteSnapshot", generation);
 }
 
-/* The last part of a session's path: its id. New string. */
-static int session_id_of_path(const char *path, char **ret) {
-        int r = sd_bus_path_decode(path, SWARM_PATH_SESSION, ret);
-        return r == 0 ? -EBADMSG : r < 0 ? r : 0;
-}
-
-/* The name that the service has made up, if none was given; the id if it cannot be read any more. */
-static int print_created(Context *c, const char *name, const char *path) {
+/* The name that the service has made up, if none was given; the id if it cannot be read any more. New string. */
+static int name_of_created(Context *c, const char *given, const char *path, char **ret) {
         _cleanup_json_ json_t *properties = NULL;
-        _cleanup_free_ char *id = NULL;
 
-        if (c->args->json != JSON_OFF)
-                return 0;
-        if (!name && context_get_all(c, path, SWARM_INTERFACE_SESSION, &properties) == 0)
-                name = value_string(properties, "Name");
-        int r = session_id_of_path(path, &id);
-        if (r < 0)
-                return r;
-        printf("%s\n", name ? name : id);
-        (void) fflush(stdout);
-        return 0;
+        if (given)
+                return free_and_strdup(ret, given);
+        if (context_get_all(c, path, SWARM_INTERFACE_SESSION, &properties) == 0 && value_string(properties, "Name"))
+                return free_and_strdup(ret, value_string(properties, "Name"));
+        int r = sd_bus_path_decode(path, SWARM_PATH_SESSION, ret);
+        return r == 0 ? -EBADMSG : MIN(r, 0);
 }
 
 static int call_create(Context *c, const char *name, sd_bus_message **ret_reply) {
@@ -232,20 +282,26 @@ static int call_create(Context *c, const char *name, sd_bus_message **ret_reply)
 int verb_create(Context *c, char *const *words) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(follow_freep) Follow *follow = NULL;
-        const char *session, *job, *name = words ? words[0] : NULL;
+        const char *session, *job, *given = words && *words[0] ? words[0] : NULL;
+        _cleanup_free_ char *name = NULL;
 
         polkit_agent_open(c);
         int r = follow_new(c, "done", &follow);
         if (r == 0)
-                r = call_create(c, name, &reply);
+                r = call_create(c, given, &reply);
         if (r != 0)
                 return r;
         r = sd_bus_message_read(reply, "oo", &session, &job);
         if (r < 0)
                 return r;
-        r = print_created(c, name, session);
-        if (r == 0)
-                r = follow_add(follow, job, name ? name : strrchr(session, '/') + 1);
+        r = name_of_created(c, given, session, &name);
+        if (r < 0)
+                return r;
+        if (c->args->json == JSON_OFF) {
+                printf("%s\n", name);
+                (void) output_flush();  /* who reads it need not wait for the work */
+        }
+        r = follow_add(follow, job, name);
         return r != 0 ? r : follow_run(follow);
 }
 

@@ -123,7 +123,7 @@ static int watched_set(Watched *s, const char *state, const char *detail) {
         if (r < 0)
                 return r;
         r = print_change(w->context->args, strna(s->name), state, strempty(detail));
-        if (fflush(stdout) != 0)
+        if (output_flush() != 0)
                 return sd_event_exit(w->event, EXIT_FAILURE);           /* nobody reads any more */
         return r < 0 ? r : watch_judge(w);
 }
