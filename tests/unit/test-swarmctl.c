@@ -350,6 +350,8 @@ static void test_exit_statuses(void **state) {
         assert_int_equal(exit_status_of_error(SD_BUS_ERROR_ACCESS_DENIED), EXIT_DENIED);
         assert_int_equal(exit_status_of_error(SD_BUS_ERROR_INVALID_ARGS), EXIT_USAGE);
         assert_int_equal(exit_status_of_error("org.freedesktop.DBus.Error.Spawn.ChildExited"), EXIT_UNAVAILABLE);
+        assert_int_equal(exit_status_of_error("org.freedesktop.DBus.Error.FileExists"), EXIT_UNAVAILABLE);     /* masked */
+        assert_int_equal(exit_status_of_error("org.freedesktop.DBus.Error.TimedOut"), EXIT_UNAVAILABLE);       /* of an activation */
         assert_int_equal(exit_status_of_error("com.example.Odd"), EXIT_FAILURE);
         assert_int_equal(exit_status_of_error(NULL), EXIT_FAILURE);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "format.h"
+#include "output.h"
 #include "swarmctl.h"
 
 /* Longer than the service lets polkit think: 30 s without a person, 5 min with one. */
@@ -21,10 +22,14 @@ int report(int status, const char *format, ...) {
         /* Parts of a sentence may come from a registry, an image, another user. */
         if (text)
                 format_make_printable(text);
-        (void) fflush(stdout);
+        (void) output_flush();
         fprintf(stderr, "%s\n", text ? text : strerror(ENOMEM));
         return status;
 }
+
+#define CANNOT_BE_STARTED \
+        "The orchestrator cannot be started: its unit is masked or broken. 'systemctl status swarm-orchestratord' says which; " \
+        "'systemctl unmask swarm-orchestratord' takes a mask away."
 
 static const struct {
         const char *name;
@@ -56,6 +61,12 @@ static const struct {
           "'systemctl start swarm-orchestratord', or name its machine with -H." },
         { "org.freedesktop.systemd1.NoSuchUnit", EXIT_UNAVAILABLE,
           "The orchestrator is installed but not enabled. Enable it with 'systemctl enable --now swarm-orchestratord'." },
+        /* A mask hides the unit that its alias, which the bus starts, points to. */
+        { SD_BUS_ERROR_FILE_EXISTS, EXIT_UNAVAILABLE, CANNOT_BE_STARTED },
+        { "org.freedesktop.systemd1.UnitMasked", EXIT_UNAVAILABLE, CANNOT_BE_STARTED },
+        { "org.freedesktop.systemd1.LoadFailed", EXIT_UNAVAILABLE, CANNOT_BE_STARTED },
+        { "org.freedesktop.DBus.Error.TimedOut", EXIT_UNAVAILABLE,
+          "The orchestrator was started and did not come up in time. 'journalctl -u swarm-orchestratord' says why." },
         { SD_BUS_ERROR_NAME_HAS_NO_OWNER, EXIT_UNAVAILABLE,
           "The orchestrator is not running here. Start it with 'systemctl start swarm-orchestratord'." },
         { SD_BUS_ERROR_NO_REPLY, EXIT_UNAVAILABLE,
