@@ -29,7 +29,8 @@ typedef struct Query {
         BusPolkit *polkit;
         sd_bus_message *message;
         uid_t uid;
-        bool interactive;
+        bool interactive, repeated;
+        usec_t deadline_usec;                   /* CLOCK_MONOTONIC */
         char *action;
         Strv details;
         char *cancellation_id;
@@ -87,12 +88,6 @@ static void on_sweep(void *userdata) {
                         query_free(q);
 }
 
-static Verdict verdict_of_error(const sd_bus_error *e) {
-        if (sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_TIMEOUT))
-                return VERDICT_TIMEOUT;
-        return VERDICT_UNAVAILABLE;
-}
-
 static Verdict verdict_of_reply(sd_bus_message *reply, bool interactive) {
         int authorized, challenge;
 
@@ -101,12 +96,40 @@ static Verdict verdict_of_reply(sd_bus_message *reply, bool interactive) {
         return authorized ? VERDICT_ALLOWED : !challenge ? VERDICT_DENIED : interactive ? VERDICT_NO_AGENT : VERDICT_CHALLENGE;
 }
 
+static usec_t monotonic_now(const BusPolkit *p) {
+        uint64_t now = 0;
+
+        (void) sd_event_now(sd_bus_get_event(p->bus), CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+static Verdict verdict_of_error(const Query *q, const sd_bus_error *e) {
+        bool late = monotonic_now(q->polkit) >= q->deadline_usec;
+
+        return late && sd_bus_error_has_names(e, SD_BUS_ERROR_NO_REPLY, SD_BUS_ERROR_TIMEOUT) ? VERDICT_TIMEOUT : VERDICT_UNAVAILABLE;
+}
+
+static int query_send(Query *q);
+
+/* polkitd ended with the question in hand: its connection has gone, which the bus tells in the words in which the library tells of
+ * the end of the time. The one that is started in its place has not heard of the question. */
+static bool query_repeat(Query *q, const sd_bus_error *e) {
+        if (q->repeated || !e || !sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) || monotonic_now(q->polkit) >= q->deadline_usec)
+                return false;
+        log_debug("polkit left the bus before it had decided about %s; it is asked again.", q->action);
+        q->repeated = true;
+        q->slot = sd_bus_slot_unref(q->slot);
+        return query_send(q) >= 0;
+}
+
 static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *reterr) {
         Query *q = userdata;
         BusPolkit *p = q->polkit;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
 
-        q->verdict = e ? verdict_of_error(e) : verdict_of_reply(reply, q->interactive);
+        if (query_repeat(q, e))
+                return 1;
+        q->verdict = e ? verdict_of_error(q, e) : verdict_of_reply(reply, q->interactive);
         p->n_pending--;
         if (e) {
                 q->error = strdup(e->message ?: e->name);
@@ -156,17 +179,18 @@ static bool details_equal(char *const *a, const char *const *b) {
         return !*a && (!b || !*b);
 }
 
-static int append_details(sd_bus_message *call, const char *const *details) {
+static int append_details(sd_bus_message *call, char *const *details) {
         int r;
 
         r = sd_bus_message_open_container(call, 'a', "{ss}");
-        for (; r >= 0 && details && details[0]; details += 2)
+        for (; r >= 0 && details[0]; details += 2)
                 r = sd_bus_message_append(call, "{ss}", details[0], details[1]);
         return r < 0 ? r : sd_bus_message_close_container(call);
 }
 
-static int query_send(Query *q, const BusPolkitRequest *request) {
+static int query_send(Query *q) {
         BusPolkit *p = q->polkit;
+        usec_t timeout = q->interactive ? p->config.interactive_timeout_usec : p->config.timeout_usec;
         sd_bus_message *call = NULL;
         int r;
 
@@ -176,12 +200,12 @@ static int query_send(Query *q, const BusPolkitRequest *request) {
         r = sd_bus_message_append(call, "(sa{sv})s", "system-bus-name", 1, "name", "s", sd_bus_message_get_sender(q->message),
                                   q->action);
         if (r >= 0)
-                r = append_details(call, request->details);
+                r = append_details(call, q->details);
         if (r >= 0)
                 r = sd_bus_message_append(call, "us", q->interactive ? POLKIT_ALLOW_USER_INTERACTION : 0, q->cancellation_id);
         if (r >= 0)
-                r = sd_bus_call_async(p->bus, &q->slot, call, on_answer, q,
-                                      q->interactive ? p->config.interactive_timeout_usec : p->config.timeout_usec);
+                r = sd_bus_call_async(p->bus, &q->slot, call, on_answer, q, timeout);
+        q->deadline_usec = monotonic_now(p) + timeout;
         sd_bus_message_unref(call);
         return r;
 }
@@ -217,7 +241,7 @@ static int query_new(BusPolkit *p, sd_bus_message *m, uid_t uid, const BusPolkit
         q->polkit = p;
         HASH_ADD_PTR(p->queries, message, q);
         p->n_pending++;
-        r = query_send(q, request);
+        r = query_send(q);
         if (r < 0)
                 return r;
         TAKE_PTR(q);

@@ -70,13 +70,14 @@ def error_name(name):
 
 class Polkit(threading.Thread):
     """org.freedesktop.PolicyKit1 whose verdicts come from `decide(uid-less details dict) -> 'yes', 'no', 'challenge',
-    'hang' or an error name`. `asked` and `cancelled` are what a test looks at."""
+    'hang' or an error name`. `asked` and `cancelled` are what a test looks at. `next_one`: it takes the place of the one
+    that is there when that ends."""
 
-    def __init__(self, path):
+    def __init__(self, path, next_one=False):
         super().__init__(daemon=True)
         self.asked, self.cancelled, self.decide, self.ended = [], [], lambda q: 'yes', False
         self.bus = Bus(path)
-        assert self.bus.driver('RequestName', 'su', POLKIT, 4) == 1
+        assert self.bus.driver('RequestName', 'su', POLKIT, 0 if next_one else 4) == (2 if next_one else 1)
         self.start()
 
     def run(self):

@@ -121,6 +121,25 @@ class Authorization(BusTest):
         self.refused(DENIED, 'could not be asked.*all but uid 0 .an error of the test', self.alice.verb, 'Snapshot', 'hers')
         self.root.wait_job(self.root.verb('Snapshot', 'hers'))
 
+    def test_polkit_that_ends_in_a_question(self):
+        """Its restart is nobody's fault: the one that follows is asked. Where none follows, that is what is told."""
+        self.rig.polkit.decide = lambda q: 'hang'
+        following = Polkit(self.rig.path, next_one=True)
+        serial = self.alice.send_call(NAME, PATH, MANAGER, 'SnapshotSession', 'sa{sv}t', ('hers', {}, 0))
+        wait(lambda: self.rig.polkit.asked, 'the question')
+        asked = self.rig.polkit.asked
+        self.rig.polkit.stop()
+        self.rig.polkit = following
+        self.alice.wait_job(self.alice.reply(serial))
+        self.assertEqual([{**q, 'sender': None} for q in following.asked], [{**q, 'sender': None} for q in asked])
+        following.decide = lambda q: 'hang'
+        following.asked.clear()
+        serial = self.alice.send_call(NAME, PATH, MANAGER, 'SnapshotSession', 'sa{sv}t', ('hers', {}, 0))
+        wait(lambda: following.asked, 'the question')
+        following.stop()
+        self.refused(DENIED, 'could not be asked', self.alice.reply, serial)
+        self.rig.polkit = Polkit(self.rig.path)
+
     def test_polkit_that_hangs_hangs_nobody_else(self):
         self.rig.polkit.decide = lambda q: 'hang' if q['details'].get('owner') == str(ALICE) else 'yes'
         serial = self.alice.send_call(NAME, PATH, MANAGER, 'SnapshotSession', 'sa{sv}t', ('hers', {}, 0))
