@@ -28,6 +28,7 @@ typedef struct Service {
         sd_bus *bus;
         Manager *manager;
         Front *front;
+        size_t n_mistakes;                      /* in the configuration and the templates that are in force */
         bool stopping;
 } Service;
 
@@ -106,7 +107,17 @@ static int load_templates(const Config *c, TemplateTable **ret, Strv *ret_warnin
         return r;
 }
 
+/* `systemctl reload` has no answer; `systemctl status` shows this. */
+static void notify_ready(const Service *s) {
+        if (s->n_mistakes == 0)
+                (void) sd_notify(false, "READY=1\nSTATUS=Ready.");
+        else
+                (void) sd_notifyf(false, "READY=1\nSTATUS=Ready. Mistakes in the configuration and the templates: %zu; the journal has them.", s->n_mistakes);
+}
+
 static int on_reload(void *userdata, Strv *ret_warnings) {
+        _cleanup_strv_ Strv own = NULL;
+        Strv *warnings = ret_warnings ?: &own;
         Service *s = userdata;
         _cleanup_(config_freep) Config *c = NULL;
         _cleanup_(template_table_freep) TemplateTable *t = NULL;
@@ -116,20 +127,21 @@ static int on_reload(void *userdata, Strv *ret_warnings) {
         (void) clock_gettime(CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
                           (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / NSEC_PER_USEC);
-        r = config_load(s->config_dirs, s->credentials_dir, &c, ret_warnings);
+        r = config_load(s->config_dirs, s->credentials_dir, &c, warnings);
         if (r >= 0)
-                r = load_templates(c, &t, ret_warnings);
+                r = load_templates(c, &t, warnings);
         if (r >= 0)
                 r = backends_reload(s->backends, c);
         if (r >= 0)
-                r = config_keep_fixed(c, s->manager->config, ret_warnings);
+                r = config_keep_fixed(c, s->manager->config, warnings);
         if (r >= 0) {
                 manager_reload(s->manager, TAKE_PTR(c), TAKE_PTR(t));
                 front_reload_config(s->front);
                 log_event(LOG_NOTICE, MESSAGE_CONFIG_RELOADED, NULL, "The configuration was read again.");
         } else
                 log_error_errno(r, "Cannot read the configuration again, the old one stays: %m");
-        (void) sd_notify(false, "READY=1");
+        s->n_mistakes = strv_length(*warnings);
+        notify_ready(s);
         return r;
 }
 
@@ -169,7 +181,7 @@ static int on_name(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
                 return sd_event_exit(s->event, EXIT_FAILURE);
         }
         log_event(LOG_NOTICE, MESSAGE_SERVICE_STARTED, NULL, "The orchestrator " PROJECT_VERSION " is ready.");
-        (void) sd_notify(false, "READY=1\nSTATUS=Ready.");
+        notify_ready(s);
         return 1;
 }
 
@@ -217,16 +229,18 @@ static int create_manager(Service *s) {
         _cleanup_(config_freep) Config *c = NULL;
         _cleanup_(template_table_freep) TemplateTable *t = NULL;
         _cleanup_(store_closep) Store *store = NULL;
+        _cleanup_strv_ Strv warnings = NULL;
         _cleanup_free_ char *path = strformat("%s/orchestrator.sqlite", s->backends_options.state_dir);
         int r;
 
         if (!path)
                 return log_oom();
-        r = config_load(s->config_dirs, s->credentials_dir, &c, NULL);
+        r = config_load(s->config_dirs, s->credentials_dir, &c, &warnings);
         if (r >= 0)
-                r = load_templates(c, &t, NULL);
+                r = load_templates(c, &t, &warnings);
         if (r < 0)
                 return log_error_errno(r, "Cannot read the configuration: %m");
+        s->n_mistakes = strv_length(warnings);
         r = store_open(path, &store);
         if (r < 0)
                 return log_error_errno(r, "Cannot open the state in %s: %m. %s.", path, state_remedy(r));

@@ -209,6 +209,14 @@ class Service(BusTest):
             while 'READY=1' not in seen or 'WATCHDOG=1' not in seen:
                 seen += s.recv(1000).decode() + '\n'
             self.assertRegex(seen, r'RELOADING=1\nMONOTONIC_USEC=\d+')
+            self.assertRegex(seen, r'STATUS=Ready\.\n')
+            (self.rig.dir / 'config/templates.d/wrong.yaml').write_text('templates: {wrong: {image: a, x: y}}\n')
+            (self.rig.dir / 'config/templates.d/gone.yaml').symlink_to('/nonexistent')
+            self.rig.daemon.send_signal(signal.SIGHUP)
+            seen = ''
+            while 'READY=1' not in seen:
+                seen += s.recv(1000).decode() + '\n'
+            self.assertRegex(seen, r'STATUS=Ready\. Mistakes in .* templates: 2; the journal has them\.\n')
             self.rig.daemon.send_signal(signal.SIGTERM)
             while 'STOPPING=1' not in seen:
                 seen += s.recv(1000).decode() + '\n'
