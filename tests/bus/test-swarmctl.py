@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import threading
+import unittest
 
 import busctl_doc
 from harness import ALICE, BOB, Bus, CONFIG, NAME, Rig, SOURCE, V, main, wait
@@ -274,6 +276,32 @@ class Completion(SwarmctlTest):
                 ('swarmctl show saved --fields=', []), ('swarmctl --json=sh', ['short']),
                 ('swarmctl kill saved -s SIGUSR', ['SIGUSR1', 'SIGUSR2'])):
             self.assertEqual(self.offers(line), expected, line)
+
+    def zsh_offers(self, line):
+        """What stands before the cursor as zsh has it: words, and the beginning of the last one."""
+        words = line.split(' ')
+        script = f"""compset() {{ PREFIX=${{PREFIX#*=}} }}; compadd() {{ shift; offered=(${{(M)@:#$PREFIX*}}) }}
+            words=({' '.join(map(shlex.quote, words))}) CURRENT={len(words)} PREFIX={shlex.quote(words[-1])} offered=()
+            . {shlex.quote(str(SOURCE / 'tools/swarmctl/completion/_swarmctl'))}; print -l -- $offered"""
+        env = {**self.env, 'PATH': f'{os.path.dirname(SWARMCTL)}:{self.env["PATH"]}'}
+        done = subprocess.run(['zsh', '-f', '-c', script], env=env, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.split()
+
+    @unittest.skipUnless(shutil.which('zsh'), 'needs zsh')
+    def test_lines_of_zsh(self):
+        self.session('saved')
+        self.ctl('snapshot', 'saved')
+        self.ctl('snapshot', 'saved')
+        for line, expected in (
+                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development']),
+                ('swarmctl create -t d', ['development']), ('swarmctl list --state=runn', ['running']),
+                ('swarmctl list --state running --no-l', ['--no-legend']), ('swarmctl restore saved --gen', ['--generation']),
+                ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl restore saved --generation ', ['2', '1']),
+                ('swarmctl restore -q saved --generation ', ['2', '1']), ('swarmctl delete-snapshot ', ['saved']),
+                ('swarmctl delete-snapshot saved ', ['2', '1']), ('swarmctl --json=sh', ['short']), ('swarmctl --json show ', ['saved']),
+                ('swarmctl kill -s TERM s', ['saved']), ('swarmctl kill saved -s SIGUSR', ['SIGUSR1', 'SIGUSR2'])):
+            self.assertEqual(self.zsh_offers(line), expected, line)
 
 
 class LeftOut(SwarmctlTest):
