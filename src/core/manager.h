@@ -57,6 +57,11 @@ typedef struct ProviderEntry {
         UT_hash_handle hh;
 } ProviderEntry;
 
+/* Since the start: what it sees, or why it cannot. */
+static inline bool provider_entry_has_reported(const ProviderEntry *e) {
+        return e->health != PROVIDER_UNAVAILABLE || !isempty(e->detail);
+}
+
 /* Somebody who has sessions or jobs that have not ended. */
 typedef struct User {
         uid_t uid;

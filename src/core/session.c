@@ -240,7 +240,7 @@ const char *session_node_name(const Session *s) {
 
 /* Before it has said anything, a job may wait for it: the service may have been started by this very request. */
 int provider_entry_check(const ProviderEntry *e, Refusal **reterr) {
-        if (e->health != PROVIDER_UNAVAILABLE || isempty(e->detail))
+        if (e->health != PROVIDER_UNAVAILABLE || !provider_entry_has_reported(e))
                 return 0;
         return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "Provider \"%s\" cannot be reached now: %s Try again when 'swarmctl providers' (ListProviders) shows it as healthy.",
                       e->name, e->detail);

@@ -17,6 +17,7 @@
 #include "bus/bus-polkit.h"
 #include "bus/bus-rate.h"
 #include "bus/bus-util.h"
+#include "event/event-util.h"
 #include "front/front.h"
 #include "swarm-orchestrator.h"
 
@@ -35,6 +36,10 @@ struct Front {
         BusLogControl log_control;
         Pending *pending;
         BusAnswers *answers;
+        Timer *early_end;
+        sd_bus_message **early;         /* questions that came before all providers had reported for the first time */
+        size_t n_early;
+        bool reported;                  /* all have, or it took too long */
 };
 
 static inline int front_parked(int r) {
@@ -84,6 +89,10 @@ void front_call_done(void *userdata, int r, const Refusal *refusal);
 int front_check_answers(Front *f, uid_t uid, Refusal **reterr_refusal);
 int front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes);
 
+/* Parks, see above, until every provider has told what it sees or why it cannot, once after the start: what is asked before
+ * would be answered as if there were no nodes. */
+int front_await_providers(Front *f, sd_bus_message *m);
+
 /* The session a message is about: named by its first argument on the manager, by the path otherwise. */
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal);
 
@@ -129,6 +138,7 @@ int node_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret,
 int provider_find(sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret, sd_bus_error *reterr);
 int provider_enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *reterr);
 
+const char *provider_detail(const ProviderEntry *e);     /* why it is not healthy, or "" */
 char *session_path(const Session *s);
 char *job_path(uint64_t id);
 

@@ -5,6 +5,10 @@
 /* Somebody types a password: longer than polkit's own dialogue lasts. */
 #define INTERACTIVE_TIMEOUT_USEC (5 * 60 * USEC_PER_SEC)
 
+/* So long, and so many at a time, wait for the first report of all providers. An Engine that is there reports within a second. */
+#define EARLY_USEC (5 * USEC_PER_SEC)
+#define EARLY_MAX 128
+
 /* An answer beyond 32 MiB makes the bus cut off who sends it. What an object takes in GetManagedObjects beside its long
  * strings was measured as 900 bytes of either kind. */
 #define MANAGED_BYTES_MAX (28 * MIB)
@@ -34,6 +38,9 @@ static void note(Front *f, const BusChangeClass *class, char *path, uint64_t mas
         free(path);
 }
 
+static bool have_reported(const Manager *m);
+static void release_early(Front *f);
+
 static void on_changed(void *userdata, ObjectKind kind, void *object, uint64_t mask) {
         Front *f = userdata;
 
@@ -54,10 +61,53 @@ static void on_changed(void *userdata, ObjectKind kind, void *object, uint64_t m
                 break;
         case OBJECT_PROVIDER:
                 note(f, &provider_changes, bus_path_encode(SWARM_PATH_PROVIDER, ((const ProviderEntry *) object)->name), mask);
+                if (!f->reported && have_reported(f->manager))
+                        release_early(f);
                 break;
         default:
                 break;
         }
+}
+
+static bool have_reported(const Manager *m) {
+        for (const ProviderEntry *e = m->providers; e; e = e->hh.next)
+                if (!provider_entry_has_reported(e))
+                        return false;
+        return true;
+}
+
+static void release_early(Front *f) {
+        f->reported = true;
+        timer_disarm(f->early_end);
+        for (size_t i = 0; i < f->n_early; i++) {
+                bus_message_reenter(f->early[i]);
+                sd_bus_message_unref(f->early[i]);
+        }
+        f->n_early = 0;
+}
+
+static void on_early_end(void *userdata) {
+        release_early(userdata);
+}
+
+int front_await_providers(Front *f, sd_bus_message *m) {
+        sd_bus_message **early;
+
+        if (!f->reported && have_reported(f->manager))
+                release_early(f);
+        if (f->reported || f->n_early >= EARLY_MAX)
+                return 1;
+        early = reallocarray(f->early, f->n_early + 1, sizeof(*early));
+        if (!early)
+                return -ENOMEM;
+        f->early = early;
+        if (!timer_is_armed(f->early_end)) {
+                int r = timer_arm(f->early_end, EARLY_USEC);
+                if (r < 0)
+                        return r;
+        }
+        f->early[f->n_early++] = sd_bus_message_ref(m);
+        return 0;
 }
 
 static BusPolkitConfig polkit_config(const Config *c) {
@@ -170,6 +220,8 @@ int front_new(sd_bus *bus, Manager *m, const FrontHooks *hooks, Front **ret) {
         if (r >= 0)
                 r = bus_answers_new(ANSWERS_BYTES_MAX, &f->answers);
         if (r >= 0)
+                r = timer_new(m->event, on_early_end, f, &f->early_end);
+        if (r >= 0)
                 r = bus_changes_new(bus, m->event, f, &f->changes);
         if (r >= 0)
                 r = front_register(f);
@@ -193,6 +245,10 @@ Front *front_free(Front *f) {
         bus_callers_free(f->callers);
         bus_rate_free(f->rate);
         bus_answers_free(f->answers);
+        timer_free(f->early_end);
+        for (size_t i = 0; i < f->n_early; i++)
+                sd_bus_message_unref(f->early[i]);
+        free(f->early);
         sd_bus_unref(f->bus);
         free(f);
         return NULL;

@@ -63,7 +63,7 @@ static int append_providers(sd_bus_message *m, const Manager *manager) {
                 r = sd_bus_message_open_container(m, 'a', "a{sv}");
         for (const ProviderEntry *e = manager->providers; r >= 0 && e; e = e->hh.next)
                 r = sd_bus_message_append(m, "a{sv}", 3, "Name", "s", e->name, "Health", "s", provider_health_to_string(e->health),
-                                          "Detail", "s", strempty(e->detail));
+                                          "Detail", "s", provider_detail(e));
         for (int i = 0; r >= 0 && i < 3; i++)
                 r = sd_bus_message_close_container(m);
         return r;

@@ -87,6 +87,9 @@ int method_list_nodes(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
                 r = filter_check(f, &filter, &refusal);
         if (r < 0)
                 return bus_error_set(reterr, r, &refusal);
+        r = front_await_providers(f, m);
+        if (r <= 0)
+                return front_parked(r);
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "a{sv}");

@@ -17,6 +17,14 @@ static int append_health(sd_bus_message *m, const void *object) {
         return sd_bus_message_append_basic(m, 's', provider_health_to_string(((const ProviderEntry *) object)->health));
 }
 
+const char *provider_detail(const ProviderEntry *e) {
+        return provider_entry_has_reported(e) ? strempty(e->detail) : "It has not answered yet.";
+}
+
+static int append_detail(sd_bus_message *m, const void *object) {
+        return sd_bus_message_append_basic(m, 's', provider_detail(object));
+}
+
 static int append_capabilities(sd_bus_message *m, const void *object) {
         const ProviderEntry *e = object;
         int r;
@@ -31,7 +39,7 @@ static int append_capabilities(sd_bus_message *m, const void *object) {
 static const BusField provider_fields[] = {
         BUS_FIELD("Name", "s", ProviderEntry, name),
         BUS_FIELD_FUNCTION("Health", "s", append_health),
-        BUS_FIELD("Detail", "s", ProviderEntry, detail),
+        BUS_FIELD_FUNCTION("Detail", "s", append_detail),
         BUS_FIELD_FUNCTION("Capabilities", "as", append_capabilities),
         {},
 };

@@ -164,6 +164,27 @@ class Service(BusTest):
         self.assertEqual(run('--nonsense').returncode, 1)
         self.assertIn('"word" is not understood', run('word').stderr)
 
+    def test_questions_before_the_first_report(self):
+        """Nobody is told that there are no nodes because the Engine has not been heard yet."""
+        self.rig.stop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as engine:
+            engine.bind(str(self.rig.dir / 'engine'))
+            engine.listen()
+            self.rig.configure(CONFIG.replace('Providers=fake', 'Providers=swarm') + f'\n[Swarm]\nEngine={self.rig.dir}/engine\n')
+            self.rig.start()
+            c = self.fresh()
+            serial = c.send_call(NAME, PATH, MANAGER, 'ListNodes', 'a{sv}t', ({}, 0))
+            provider = c.manager('GetStatus')['Providers'][0]
+            self.assertNotIn(serial, c.replies)
+            self.assertEqual((provider['Health'], provider['Detail']), ('unavailable', 'It has not answered yet.'))
+            self.assertEqual(c.manager('ListProviders', 'a{sv}t', {}, 0)[0]['Detail'], 'It has not answered yet.')
+            self.assertNotIn(serial, c.replies)
+        engine.close()                          # whoever is connected is cut off
+        self.assertEqual(c.reply(serial), [])
+        self.assertNotIn('not answered yet', c.manager('GetStatus')['Providers'][0]['Detail'])
+        self.rig.stop()
+        self.rig.configure(CONFIG)
+
     def test_reload_by_method_and_by_signal(self):
         self.assertEqual(self.root.manager('Reload'), [])
         (self.rig.dir / 'config/templates.d/new.yaml').write_text('templates:\n  new: {image: example/new}\n')
