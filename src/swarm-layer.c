@@ -44,10 +44,11 @@ static int find_digest(Registry *registry, const char *tag, char ret[static 80],
         return r == -ENOENT ? 0 : r < 0 ? r : 1;
 }
 
-static int delete_tagged(Registry *registry, const ImageReference *reference, Refusal **reterr_refusal) {
+static int delete_tagged(Registry *registry, const ImageReference *reference, LayerResult *ret, Refusal **reterr_refusal) {
         char digest[80];
         int r = find_digest(registry, reference->tag, digest, reterr_refusal);
 
+        ret->unchanged = r == 0;
         if (r <= 0)
                 return r;
         r = registry_delete_manifest(registry, digest, reterr_refusal);
@@ -72,7 +73,7 @@ static int run_delete(const LayerRequest *request, LayerChannel *channel, LayerR
         if (r < 0)
                 return r;
         r = reference.digest ? registry_delete_manifest(registry, reference.digest, reterr_refusal)
-                             : delete_tagged(registry, &reference, reterr_refusal);
+                             : delete_tagged(registry, &reference, ret, reterr_refusal);
         if (r < 0)
                 return r;
         ret->image = image_reference_format(&reference);

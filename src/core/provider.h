@@ -206,8 +206,9 @@ typedef struct ProviderVTable {
         int (*discard)(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
         /* Record, task and container gone; absent is success. */
         int (*remove)(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
-        /* Reads back all of a generation that the registry may hold, by its tag. NoSuchImage: it does not. */
+        /* Reads back all of a generation that the registry may hold, by its tag. NoSuchImage: it does not, and will not. */
         int (*verify_image)(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
+        /* By digest, or by the tag of a push that was cut off: then nothing comes under that tag afterwards. Absent is success. */
         int (*delete_image)(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);
 } ProviderVTable;
 

@@ -63,7 +63,8 @@ typedef struct LayerResult {
         uint64_t uncompressed_bytes;
         uint64_t entries;
         unsigned session_layers;        /* push: layers above the base image, the new one included */
-        bool unchanged;                 /* push: no new layer was needed (the manifest is new all the same) */
+        bool unchanged;                 /* push: no new layer was needed (the manifest is new all the same).
+                                         * delete by tag: there was nothing under it */
         Strv dropped;                   /* push: sockets, and, with lossy, whatever else was left out; at most 100 */
         Strv volumes;                   /* resolve: VOLUME paths of the config */
         char *user, *working_dir;       /* resolve */

@@ -188,7 +188,7 @@ static void call_tell(LayerCall *c, int r, const Refusal *refusal, const LayerRe
                         image = (ProviderImage) { .image = result->image, .bytes = result->bytes, .volumes = result->volumes ?: none };
                 on_image(userdata, r, refusal, r >= 0 ? &image : NULL);
         } else if (on_done)
-                on_done(userdata, r, refusal);
+                on_done(userdata, r >= 0 && result->unchanged ? 1 : r, refusal);
 }
 
 static void jobs_next(Agent *a);

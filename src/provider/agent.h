@@ -64,6 +64,7 @@ int agent_remove(Agent *a, const char *container, provider_done_cb cb, void *use
 int agent_signal(Agent *a, const char *container, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* By tag or digest: all of it is read back. */
 int agent_verify_image(Agent *a, const char *image, provider_image_cb cb, void *userdata, ProviderCall **ret);
+/* Called back with 1: there was nothing under that tag. */
 int agent_delete_image(Agent *a, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Forgets the index and the note of a container that is gone. Without it they are found every hour. */
 void agent_forget(Agent *a, const char *container);

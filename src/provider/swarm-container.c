@@ -8,6 +8,7 @@
 #define QUICK_TIMEOUT_USEC (60 * USEC_PER_SEC)
 /* Stopping has the grace on top, a capture has no deadline here: the agent watches its child. */
 #define CAPTURE_TIMEOUT_USEC (24 * 3600 * USEC_PER_SEC)
+#define LATE_TAG_USEC (2 * USEC_PER_SEC)        /* what a registry takes at most for a manifest whose sender is gone */
 
 /* ---- finding the container ---- */
 
@@ -391,18 +392,42 @@ static void step_resolve(SwarmCall *c) {
                 agent_begun(c, agent_resolve_image(c->swarm->agent, c->image, on_image, c, &c->agent));
 }
 
+/* A push that was cut off may have sent its manifest: the registry goes on with what it has of it, and makes the tag after it was
+ * said that there is none. 1: looked at once more, a while later. */
+static int look_again(SwarmCall *c, swarm_step step) {
+        c->agent = NULL;
+        if (c->tries++ > 0)
+                return 0;
+        swarm_call_later(c, LATE_TAG_USEC, step);
+        return 1;
+}
+
+static void step_verify_image(SwarmCall *c);
+
+static void on_image_verified(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
+        if (r != -EBADRQC || refusal->code != REFUSAL_NO_SUCH_IMAGE || !look_again(userdata, step_verify_image))
+                on_image(userdata, r, refusal, image);
+}
+
 static void step_verify_image(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
         else
-                agent_begun(c, agent_verify_image(c->swarm->agent, c->image, on_image, c, &c->agent));
+                agent_begun(c, agent_verify_image(c->swarm->agent, c->image, on_image_verified, c, &c->agent));
+}
+
+static void step_delete_image(SwarmCall *c);
+
+static void on_image_deleted(void *userdata, int r, const Refusal *refusal) {
+        if (r <= 0 || !look_again(userdata, step_delete_image))
+                on_agent_done(userdata, MIN(r, 0), refusal);
 }
 
 static void step_delete_image(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
         else
-                agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_agent_done, c, &c->agent));
+                agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_image_deleted, c, &c->agent));
 }
 
 static int image_call(Provider *p, const char *image, usec_t timeout_usec, swarm_step step, SwarmCall **ret_call, ProviderCall **ret) {

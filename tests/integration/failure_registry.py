@@ -8,6 +8,7 @@ import subprocess
 from failure_world import UPLOAD
 from registry import Registry
 from rig import SmallDisk
+from waiting import wait_for
 
 PASSWORD = "correct-horse-battery"
 
@@ -69,6 +70,23 @@ def registry_restarts(w):
     fault.release()
     end = w.bus.wait_job(job, 120)
     assert end["State"] in ("done", "failed")
+    w.proxy.clear()
+    w.runs()
+    w.works()
+
+
+def registry_stores_late(w):
+    """The push is given up while the registry has its manifest, and it makes the tag after it was asked for what is left."""
+    w.session()
+    fault = w.proxy.fault("hold", r"^PUT .*/manifests/", times=1)
+    job = w.bus.verb("Snapshot", w.name)
+    wait_for(fault.held.is_set, "the manifest to be sent", 30)
+    tag = next(line for line, what in w.proxy.log if what == "hold").split(" ", 1)[1]
+    w.bus.manager("CancelJob", "tt", w.bus.job(job)["Id"], 0)
+    assert w.bus.wait_job(job)["State"] == "canceled"
+    wait_for(lambda: f"GET {tag}" in [line for line, _ in w.proxy.log], "the service to look for what is left", 60)
+    fault.release()
+    w.check()
     w.proxy.clear()
     w.runs()
     w.works()
@@ -176,6 +194,7 @@ CASES = (
     ("registry: cuts what is read back", lambda w: registry_fault(w, action="cut-answer", pattern=r"^GET .*/sessions/.*/blobs/", after=100)),
     ("registry: loses what it acknowledged", registry_loses_blob),
     ("registry: restarts during an upload", registry_restarts),
+    ("registry: stores a manifest when its sender is gone", registry_stores_late),
     ("registry: its disk is full", registry_full),
     ("registry: credentials", credentials),
 )
