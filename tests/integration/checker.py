@@ -73,8 +73,9 @@ def check_store(st, expect):
                 wrong.append(f"{_who(s)}: generation {r.generation} is proven, and nothing finishes what it was for")
             if r.phase == "intent" and expect.settled:
                 wrong.append(f"{_who(s)}: what is left of generation {r.generation} was not collected")
-            # What a crash cut off and the registry holds whole is kept without one: nothing is laid to rest by it.
-            if r.phase != "intent" and not (r.image and (r.witness or r.phase == "kept")):
+            # What a crash cut off and the registry holds whole is kept without one, by the session or by its clone: nothing is
+            # laid to rest by it.
+            if r.phase != "intent" and not (r.image and (r.witness or r.phase in ("kept", "inherited"))):
                 wrong.append(f"{_who(s)}: generation {r.generation} is {r.phase} without image or witness")
     wrong += [f"the name {n} belongs to the sessions {', '.join(ids)}" for n, ids in names.items() if len(ids) > 1]
     wrong += [f"the tag {r.tag} is in two rows" for r in st.snapshots
