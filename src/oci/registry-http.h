@@ -19,6 +19,7 @@ struct Registry {
         char *host;                     /* as the sentences name it */
         char *repository;
         char *url;                      /* scheme://host[:port] */
+        bool configured;                /* it is the one of URL=, and not just the host of an image */
         char *ca_file, *username, *password;
         usec_t timeout_usec;
         char *token;                    /* Bearer */

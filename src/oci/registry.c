@@ -42,7 +42,8 @@ static bool is_local_host(const char *host) {
 }
 
 static int set_address(Registry *g, const LayerRegistry *configured, const char *host) {
-        if (is_configured_host(configured, host)) {
+        g->configured = is_configured_host(configured, host);
+        if (g->configured) {
                 g->url = strdup(configured->url);
                 if (!g->url || free_and_strdup(&g->ca_file, configured->ca_file) < 0 ||
                     free_and_strdup(&g->username, configured->username) < 0 || free_and_strdup(&g->password, configured->password) < 0)

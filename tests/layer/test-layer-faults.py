@@ -52,6 +52,14 @@ class RegistryFaultTest(FaultTest):
         self.assertEqual(child.error["code"], "RegistryFailed")
         self.assertIn("Check that it runs", child.error["message"])
 
+    def test_not_ours_without_tls(self):
+        """0.0.0.0 leads here, and is no address for which Docker does without TLS."""
+        host = f"0.0.0.0:{self.proxy.server_port}"
+        child = self.push(image=f"{host}/library/base@sha256:{'0' * 64}")
+        self.assertEqual(child.error["code"], "RegistryFailed")
+        for word in (host, "TLS", "URL="):
+            self.assertIn(word, child.error["message"])
+
     def test_image_unknown(self):
         image = f"{self.proxy.host}/library/base@sha256:{'0' * 64}"
         child = self.push(image=image)
