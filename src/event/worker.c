@@ -15,7 +15,6 @@
 #define READ_SIZE (64 * KIB)
 #define STDERR_LINE_MAX (8 * KIB)
 #define INPUT_MAX (16 * MIB)
-#define KILL_AFTER_USEC (5 * USEC_PER_SEC)
 
 typedef struct Lines {
         int fd;
@@ -28,7 +27,7 @@ struct Worker {
         sd_event *event;
         pid_t pid;
         sd_event_source *child;         /* owns the pidfd */
-        Timer *silence, *kill;
+        Timer *silence;
         char *log_prefix;
         usec_t timeout_usec;
 
@@ -37,7 +36,6 @@ struct Worker {
         sd_event_source *input_source;
         char *input;                    /* queued; may hold secrets */
         size_t input_size, input_sent;
-        bool input_closing;
 
         worker_line_cb on_line;
         worker_exit_cb on_exit;
@@ -124,9 +122,9 @@ static void log_lines(Worker *w, bool all) {
         lines_consume(l, done);
 }
 
-static void worker_kill(Worker *w, int signo) {
+static void worker_kill(Worker *w) {
         if (w->child)
-                (void) sd_event_source_send_child_signal(w->child, signo, NULL, 0);
+                (void) sd_event_source_send_child_signal(w->child, SIGKILL, NULL, 0);
 }
 
 static void worker_end(Worker *w, const char *why) {
@@ -134,7 +132,7 @@ static void worker_end(Worker *w, const char *why) {
         w->ended = true;
         w->out.size = 0;
         lines_close(&w->out);
-        worker_kill(w, SIGKILL);
+        worker_kill(w);
 }
 
 /* Negative when the worker was freed by the callback. */
@@ -220,8 +218,6 @@ static void input_write(Worker *w) {
         }
         input_done(w);
         (void) sd_event_source_set_enabled(w->input_source, SD_EVENT_OFF);
-        if (w->input_closing)
-                input_shut(w);
 }
 
 static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata) {
@@ -232,7 +228,7 @@ static int on_input(sd_event_source *s, int fd, uint32_t revents, void *userdata
 int worker_send(Worker *w, const char *data, size_t size) {
         char *p;
 
-        if (w->input_fd < 0 || w->input_closing)
+        if (w->input_fd < 0)
                 return -EPIPE;
         if (size > INPUT_MAX - w->input_size)
                 return -ENOBUFS;
@@ -251,13 +247,6 @@ int worker_send(Worker *w, const char *data, size_t size) {
         w->input = p;
         w->input_size += size;
         return sd_event_source_set_enabled(w->input_source, SD_EVENT_ON);
-}
-
-int worker_close_input(Worker *w) {
-        w->input_closing = true;
-        if (w->input_fd >= 0 && w->input_size == 0)
-                input_shut(w);
-        return 0;
 }
 
 /* ---- end ---- */
@@ -285,7 +274,6 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
         lines_close(&w->err);
         if (w->silence)
                 timer_disarm(w->silence);
-        timer_disarm(w->kill);
         /* sd-event reaps it after this dispatch; nothing can be signalled by us any more. */
         w->child = sd_event_source_unref(w->child);
         w->on_exit(w, si->si_code, si->si_status, w->userdata);
@@ -296,25 +284,13 @@ static void on_silence(void *userdata) {
         worker_end(userdata, "it was silent for too long");
 }
 
-static void on_kill_timer(void *userdata) {
-        worker_kill(userdata, SIGKILL);
-}
-
-void worker_terminate(Worker *w) {
-        if (!w->child)
-                return;
-        worker_kill(w, SIGTERM);
-        if (!timer_is_armed(w->kill))
-                (void) timer_arm(w->kill, KILL_AFTER_USEC);
-}
-
 pid_t worker_pid(const Worker *w) {
         return w->pid;
 }
 
 /* Kills the child and leaves the source to the loop, which reaps it when it is dead. */
 static void worker_abandon(Worker *w) {
-        worker_kill(w, SIGKILL);
+        worker_kill(w);
         (void) sd_event_source_set_userdata(w->child, NULL);
         (void) sd_event_source_set_floating(w->child, true);
         w->child = sd_event_source_unref(w->child);
@@ -333,7 +309,6 @@ Worker *worker_free(Worker *w) {
         free(w->out.buffer);
         free(w->err.buffer);
         timer_free(w->silence);
-        timer_free(w->kill);
         free(w->log_prefix);
         sd_event_unref(w->event);
         free(w);
@@ -447,9 +422,6 @@ static int worker_new(sd_event *event, const WorkerSpec *spec, Worker **ret) {
         };
         if (!w->log_prefix)
                 return -ENOMEM;
-        r = timer_new(event, on_kill_timer, w, &w->kill);
-        if (r < 0)
-                return r;
         if (spec->timeout_usec > 0 && spec->timeout_usec != USEC_INFINITY) {
                 r = timer_new(event, on_silence, w, &w->silence);
                 if (r < 0)

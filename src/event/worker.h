@@ -32,8 +32,6 @@ typedef struct WorkerSpec {
 
 int worker_spawn(sd_event *event, const WorkerSpec *spec, Worker **ret);
 int worker_send(Worker *w, const char *data, size_t size);      /* queued, written from the loop */
-int worker_close_input(Worker *w);                              /* after what is queued */
-void worker_terminate(Worker *w);                               /* SIGTERM now, SIGKILL after 5 s; on_exit still comes */
 pid_t worker_pid(const Worker *w);
 Worker *worker_free(Worker *w);                                 /* kills and reaps without calling back; never blocks long */
 DEFINE_CLEANUP(Worker *, worker_free)
