@@ -8,19 +8,13 @@
 
 #include "basic/refusal.h"
 
-/* Cleanup of a sd_bus_error on the stack. */
-#define _cleanup_bus_error_ _cleanup_(sd_bus_error_free)
-
 #define BUS_ERROR_INTERACTIVE "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
 
 /* Static string; never NULL. */
 const char *bus_error_name(RefusalCode code);
 
-/* Sets e and returns a negative errno, as a method handler wants it. */
-int bus_error_set_refusal(sd_bus_error *e, const Refusal *refusal);
-
-/* For what a function returned that may refuse or break: -EBADRQC takes *refusal, everything else becomes INTERNAL with
- * strerror. Takes *refusal, which may be NULL inside. */
+/* Sets e and returns a negative errno, as a method handler wants it. For what a function returned that may refuse or
+ * break: -EBADRQC takes *refusal, everything else becomes INTERNAL with strerror. Takes *refusal, which may be NULL inside. */
 int bus_error_set(sd_bus_error *e, int r, Refusal **refusal);
 
 /* A refusal made on the spot. */

@@ -373,7 +373,6 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
                 s->exited_while_away = !e->listed || is_drained(session_find_node(s));
         }
         notice_replacement(s, o);
-        s->observed = true;
         s->exists = o->exists;
         s->task_wanted = o->wanted;
         s->frozen = o->frozen;

@@ -73,7 +73,6 @@ struct Session {
         Operation *operation;           /* of the running job */
 
         /* What the provider last said. */
-        bool observed;                  /* something has been said since the connection came up */
         bool exists, task_wanted, frozen;
         bool exited_while_away;         /* the exit was found, not seen: the Engine or the machine had gone down; or its node was drained */
         usec_t exit_seen_usec;          /* core_uptime(); 0 = none */

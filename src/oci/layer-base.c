@@ -34,12 +34,10 @@ static int bring_layers(LayerBase *b, Refusal **reterr_refusal) {
 
 static void *run(void *userdata) {
         LayerBase *b = userdata;
-        usec_t started = monotonic_usec();
 
         b->result = bring_layers(b, &b->refusal);
         if (b->result >= 0)
                 b->result = layer_image_prove(b->target, &b->parent->manifest, 0, NULL, &b->refusal);
-        b->took_usec = monotonic_usec() - started;
         return NULL;
 }
 

@@ -17,7 +17,6 @@ typedef struct LayerBase {
         atomic_bool cancel;
         int result;
         Refusal *refusal;
-        usec_t took_usec;
 } LayerBase;
 
 /* `host`/`repository`: the sessions'. */

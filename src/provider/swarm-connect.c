@@ -55,7 +55,6 @@ int swarm_check_info(Swarm *s, const SwarmInfo *info, Refusal **reterr_refusal) 
 
 void swarm_take_info(Swarm *s, const SwarmInfo *info) {
         s->info = *info;
-        s->info_known = true;
         (void) free_and_strdup(&s->local_node, info->node);
         (void) free_and_strdup(&s->engine_version, info->version);
         s->layers_hidden = !streq_ptr(info->storage_driver, "overlay2");

@@ -41,7 +41,7 @@ typedef struct SwarmSession {
         char *task_id, *node, *container, *error;
         TaskState task;
         SwarmTaskState task_state;      /* Swarm's own word for it */
-        bool task_seen, node_was_down;
+        bool task_seen;
         usec_t task_created_usec;       /* Swarm's clock, as history_usec: tasks of then and before are over */
         usec_t history_usec;
         uint64_t task_force_update, history_force_update;       /* that clock may be set back; this only counts on */
@@ -105,7 +105,6 @@ struct Swarm {
         Timer *again;
         Backoff backoff;
         SwarmInfo info;                 /* strings are not kept, apart from the next three */
-        bool info_known;
         bool layers_hidden;             /* this node's Engine does not tell where a container's files are (containerd image store) */
         char *local_node, *system_time, *engine_version;
         unsigned list_serial, page;
