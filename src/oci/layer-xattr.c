@@ -15,7 +15,6 @@ typedef enum XattrPolicy {
         XATTR_KEEP,
         XATTR_IGNORE,                   /* noise of this machine */
         XATTR_CAPABILITY,               /* keep, as version 2 */
-        XATTR_OPAQUE,
         XATTR_WHITEOUT,
         XATTR_REDIRECT,
         XATTR_DROP,                     /* cannot be carried: listed */
@@ -27,7 +26,6 @@ static const struct {
         const char *prefix;
         XattrPolicy policy;
 } policies[] = {
-        { OVERLAY_PREFIX "opaque", XATTR_OPAQUE },
         { OVERLAY_PREFIX "whiteout", XATTR_WHITEOUT },
         { OVERLAY_PREFIX "redirect", XATTR_REDIRECT },
         { OVERLAY_PREFIX "metacopy", XATTR_REDIRECT },
@@ -152,17 +150,12 @@ int xattr_is_copied_up(const char *path) {
 
 static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
         XattrPolicy policy = policy_of(name);
-        int r;
 
         switch (policy) {
         case XATTR_IGNORE:
                 return 0;
         case XATTR_DROP:
                 return append_dropped(l, name);
-        case XATTR_OPAQUE:
-                r = xattr_is_opaque(path);
-                flags->opaque = r > 0;
-                return r;
         case XATTR_WHITEOUT:
                 flags->whiteout = true;
                 return 0;

@@ -28,7 +28,6 @@ int xattr_list_init(XattrList *l);
 void xattr_list_done(XattrList *l);
 
 typedef struct XattrFlags {
-        bool opaque;                    /* trusted.overlay.opaque is "y" */
         bool whiteout;                  /* trusted.overlay.whiteout is there */
         bool redirected;                /* trusted.overlay.redirect or .metacopy: the data are elsewhere */
 } XattrFlags;
