@@ -195,8 +195,6 @@ typedef struct ProviderVTable {
         int (*signal)(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
         int (*capture)(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                        provider_capture_cb cb, void *userdata, ProviderCall **ret);
-        /* 0: the witness holds. REFUSAL_FILES_CHANGED: it does not. Other failures: not known now. */
-        int (*check_witness)(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
         /* Done when nothing of ours is frozen any more; if the main process is gone, that has been reported. */
         int (*thaw)(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
         /* Witness checked, SIGKILL, 0 replicas with the new image and labels, in this order. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* What the agent does to one container but for saving it. A verb is a row of functions: how it begins, what follows an
- * inspection. The short ones are here: check its witness, thaw, terminate, signal, remove. */
+ * inspection. The short ones are here: thaw, terminate, signal, remove. */
 
 #include <signal.h>
 
@@ -65,12 +65,6 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
 
 int verb_inspect(VerbCall *c) {
         return verb_request(c, "GET", "json", INSPECT_TIMEOUT_USEC, false, on_inspected);
-}
-
-/* ---- check_witness */
-
-static int inspected_for_witness(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
-        return witness_check(c->base.agent, c->witness, facts, reterr_refusal);
 }
 
 /* ---- observe */
@@ -189,7 +183,6 @@ static int begin_remove(VerbCall *c) {
 
 /* ---- all of them */
 
-static const Verb verb_check_witness = { sizeof(VerbCall), verb_inspect, inspected_for_witness };
 static const Verb verb_observe = { sizeof(VerbCall), verb_inspect, inspected_for_note, .absent_is_done = true };
 static const Verb verb_thaw = { sizeof(VerbCall), begin_thaw };
 static const Verb verb_terminate = { sizeof(VerbCall), verb_inspect, inspected_for_stop, .absent_is_done = true };
@@ -236,10 +229,6 @@ int verb_start(Agent *a, const Verb *verb, const char *container, const VerbCall
 void agent_observe(Agent *a, const char *container) {
         if (container_id_is_valid(container) && !agent_upper_is_noted(a, container))
                 (void) verb_start(a, &verb_observe, container, &(const VerbCall) {}, NULL);
-}
-
-int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
-        return verb_start(a, &verb_check_witness, container, &(const VerbCall) { .witness = (char *) witness, .cb = cb, .userdata = userdata }, ret);
 }
 
 int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret) {

@@ -47,7 +47,6 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
 /* Looks at a container that runs and notes where its writable layer lies, if the Engine does not tell that once it has ended
  * (containerd image store). Nothing is called back; what is noted already is not looked at again. */
 void agent_observe(Agent *a, const char *container);
-int agent_check_witness(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Only thaws what carries a note of ours; not frozen is success. */
 int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* The files are proven: checks the witness, then SIGKILL; done when the processes are dead, though the Engine may still be

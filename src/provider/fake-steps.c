@@ -189,18 +189,6 @@ static int step_capture(FakeCall *c, Refusal **reterr_refusal) {
         return c->step + 1 < FAKE_CAPTURE_STEPS ? 0 : capture_end(c, s);
 }
 
-static int step_check_witness(FakeCall *c, Refusal **reterr_refusal) {
-        FakeSession *s = NULL;
-        int r = find_container(c, &s, reterr_refusal);
-
-        if (r < 0)
-                return r;
-        if (!fake_witness_holds(s, c->witness))
-                return refuse(reterr_refusal, REFUSAL_FILES_CHANGED,
-                              "Session %s ran again after its files were saved, so they may have changed.", s->id);
-        return 0;
-}
-
 static int step_thaw(FakeCall *c, Refusal **reterr_refusal) {
         FakeSession *s = NULL;
         int r = find_session(c, &s, reterr_refusal);
@@ -293,7 +281,6 @@ const FakeOperation fake_operations[_FAKE_OP_MAX] = {
         [FAKE_TERMINATE] = { 1, step_terminate },
         [FAKE_SIGNAL] = { 1, step_signal },
         [FAKE_CAPTURE] = { FAKE_CAPTURE_STEPS, step_capture },
-        [FAKE_CHECK_WITNESS] = { 1, step_check_witness },
         [FAKE_THAW] = { 1, step_thaw },
         [FAKE_REST] = { 2, step_rest },
         [FAKE_DISCARD] = { 1, step_discard },

@@ -237,16 +237,6 @@ static int fake_capture(Provider *p, const ProviderCapture *capture, provider_ca
         return call_start(c, r, ret);
 }
 
-static int fake_check_witness(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
-        FakeCall *c;
-        int r = call_new(p, FAKE_CHECK_WITNESS, session, userdata, &c);
-
-        if (r < 0)
-                return r;
-        c->on_done = cb;
-        return call_start(c, free_and_strdup(&c->witness, witness), ret);
-}
-
 static int fake_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         return call_simple(p, FAKE_THAW, session, cb, userdata, ret);
 }
@@ -343,7 +333,6 @@ static const ProviderVTable fake_vtable = {
         .terminate = fake_terminate,
         .signal = fake_signal,
         .capture = fake_capture,
-        .check_witness = fake_check_witness,
         .thaw = fake_thaw,
         .rest = fake_rest,
         .discard = fake_discard,

@@ -43,7 +43,6 @@
         X(TERMINATE, "terminate")                                                               \
         X(SIGNAL, "signal")                                                                     \
         X(CAPTURE, "capture")           /* fails after the freeze, half way */                  \
-        X(CHECK_WITNESS, "check-witness")                                                       \
         X(THAW, "thaw")                                                                         \
         X(REST, "rest")                 /* fails before the kill */                             \
         X(REST_UPDATE, "rest-update")   /* the second half of rest: fails after the kill */     \

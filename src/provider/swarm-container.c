@@ -195,25 +195,6 @@ int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *user
         return container_call(p, session, QUICK_TIMEOUT_USEC, step_thaw, cb, userdata, &c, ret);
 }
 
-static void step_check_witness(SwarmCall *c) {
-        Agent *agent = agent_of(c);
-
-        if (agent)
-                agent_begun(c, agent_check_witness(agent, c->container, c->witness, on_agent_done, c, &c->agent));
-}
-
-int swarm_check_witness(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
-        char *copy = strdup(witness);
-        SwarmCall *c;
-        int r = copy ? container_call(p, session, QUICK_TIMEOUT_USEC, step_check_witness, cb, userdata, &c, ret) : -ENOMEM;
-
-        if (r < 0)
-                free(copy);
-        else
-                c->witness = copy;
-        return r;
-}
-
 /* ---- capture ---- */
 
 static void on_capture_progress(void *userdata, const ProviderCaptureProgress *progress) {

@@ -316,7 +316,6 @@ int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provide
 int swarm_signal(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                   provider_capture_cb cb, void *userdata, ProviderCall **ret);
-int swarm_check_witness(Provider *p, const char *session, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);

@@ -257,7 +257,6 @@ static const ProviderVTable swarm_vtable = {
         .terminate = swarm_terminate,
         .signal = swarm_signal,
         .capture = swarm_capture,
-        .check_witness = swarm_check_witness,
         .thaw = swarm_thaw,
         .rest = swarm_rest,
         .discard = swarm_discard,

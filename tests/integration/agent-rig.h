@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "../check-witness.h"
 #include "provider/agent-internal.h"
 
 typedef struct Fixture {

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <cmocka.h>
 
+#include "../check-witness.h"
 #include "provider/agent-internal.h"
 
 #define ID "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
