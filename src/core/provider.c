@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "basic/names.h"
+#include "basic/string-util.h"
 #include "core/provider.h"
 
 static const char *const task_state_names[_TASK_STATE_MAX] = {
@@ -21,3 +22,25 @@ static const char *const provider_health_names[_PROVIDER_HEALTH_MAX] = {
         [PROVIDER_UNAVAILABLE] = "unavailable",
 };
 DEFINE_NAMES(provider_health, ProviderHealth)
+
+int provider_capture_copy(const ProviderCapture *from, ProviderCapture *ret) {
+        const char **strings[] = { &ret->session, &ret->image, &ret->repository, &ret->tag };
+        int r = 0;
+
+        *ret = *from;
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++) {
+                char *own = NULL;
+                if (free_and_strdup(&own, *strings[i]) < 0)
+                        r = -ENOMEM;
+                *strings[i] = own;
+        }
+        return r;
+}
+
+void provider_capture_done(ProviderCapture *c) {
+        free((char *) c->session);
+        free((char *) c->image);
+        free((char *) c->repository);
+        free((char *) c->tag);
+        *c = (ProviderCapture) {};
+}

@@ -139,6 +139,10 @@ typedef struct ProviderCapture {
         unsigned layers_max;
 } ProviderCapture;
 
+/* With strings of its own, to be freed by provider_capture_done(); also after -ENOMEM. */
+int provider_capture_copy(const ProviderCapture *from, ProviderCapture *ret);
+void provider_capture_done(ProviderCapture *c);
+
 typedef struct ProviderCaptureProgress {
         const char *stage;              /* "preparing", "freezing", "saving", "proving" … */
         uint64_t bytes_done;

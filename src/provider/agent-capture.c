@@ -15,11 +15,8 @@
 
 struct AgentCapture {
         AgentCall base;
-        char *container, *session, *image, *repository, *tag;
-        CaptureMode mode;
-        uint64_t generation, job;
-        bool lossy;
-        unsigned layers_max;
+        char *container;
+        ProviderCapture asked;
         provider_capture_progress_cb on_progress;
         provider_capture_cb cb;
         void *userdata;
@@ -79,11 +76,8 @@ static void capture_free(AgentCall *call) {
         layer_result_done(&c->result);
         refusal_free(c->child_refusal);
         refusal_free(c->end_refusal);
+        provider_capture_done(&c->asked);
         free(c->container);
-        free(c->session);
-        free(c->image);
-        free(c->repository);
-        free(c->tag);
         free(c->witness);
         free(c);
         agent_captures_next(a);
@@ -167,7 +161,7 @@ static void capture_succeed(AgentCapture *c) {
                 .frozen_usec = c->frozen_usec,
                 .out_of_memory = c->out_of_memory,
         };
-        log_debug("Session %s: read %" PRIu64 " ms, upload %" PRIu64 " ms, proof %" PRIu64 " ms, frozen %" PRIu64 " ms.", c->session,
+        log_debug("Session %s: read %" PRIu64 " ms, upload %" PRIu64 " ms, proof %" PRIu64 " ms, frozen %" PRIu64 " ms.", c->asked.session,
                   layer.read_usec / USEC_PER_MSEC, layer.upload_usec / USEC_PER_MSEC, layer.proof_usec / USEC_PER_MSEC,
                   c->frozen_usec / USEC_PER_MSEC);
         capture_call_back(c, 0, NULL, &result);
@@ -203,7 +197,7 @@ static void on_reason_asked(const EngineAnswer *answer, void *userdata) {
  * an event of it, but inspecting does not show it. 1: asked. */
 static int ask_reason(AgentCapture *c, const ContainerFacts *facts) {
         c->out_of_memory = c->facts.out_of_memory || facts->out_of_memory;
-        if (c->mode != CAPTURE_EXITED || c->out_of_memory || facts->exit_code != 128 + SIGKILL)
+        if (c->asked.mode != CAPTURE_EXITED || c->out_of_memory || facts->exit_code != 128 + SIGKILL)
                 return 0;
         int r = agent_request_events(c->base.agent, &(const AgentEventsRequest) {
                 .container = c->container,
@@ -229,7 +223,7 @@ static void on_inspected_again(const EngineAnswer *answer, void *userdata) {
         if (r >= 0)
                 r = witness_check(c->base.agent, c->witness, &facts, &refusal);
         if (r >= 0)
-                r = container_check_whole(&facts, c->session, &refusal);
+                r = container_check_whole(&facts, c->asked.session, &refusal);
         if (r >= 0)
                 r = ask_reason(c, &facts);
         container_facts_done(&facts);
@@ -244,12 +238,12 @@ static void capture_check_again(AgentCapture *c) {
         Refusal *refusal = NULL;
         int r;
 
-        if (c->mode == CAPTURE_THAW && c->witness) {
+        if (c->asked.mode == CAPTURE_THAW && c->witness) {
                 capture_succeed(c);
                 return;
         }
         if (!c->witness)
-                r = refuse(&refusal, REFUSAL_INTERNAL, "swarm-layer saved session %s without having it frozen. See the journal.", c->session);
+                r = refuse(&refusal, REFUSAL_INTERNAL, "swarm-layer saved session %s without having it frozen. See the journal.", c->asked.session);
         else
                 r = capture_inspect(c, on_inspected_again);
         if (r < 0)
@@ -278,9 +272,9 @@ static int snapshot_thaw(AgentCapture *c) {
         Refusal *refusal = NULL;
         int r;
 
-        if (c->mode != CAPTURE_THAW || !c->frozen || c->thaw)
+        if (c->asked.mode != CAPTURE_THAW || !c->frozen || c->thaw)
                 return c->thaw ? 1 : 0;
-        r = witness_check_cpu(&c->facts, c->session, c->cpu_nsec, &refusal);
+        r = witness_check_cpu(&c->facts, c->asked.session, c->cpu_nsec, &refusal);
         if (r >= 0)
                 r = agent_thaw_begin(c->base.agent, c->container, on_snapshot_thawed, c, &c->thaw);
         if (r < 0) {
@@ -307,7 +301,7 @@ static void on_line(Worker *w, const char *text, size_t length, void *userdata) 
                 capture_progress(c, line.stage, line.bytes_done, line.bytes_total);
                 break;
         case LAYER_LINE_FREEZE:
-                if (c->mode != CAPTURE_EXITED && !c->frozen && !c->freeze)
+                if (c->asked.mode != CAPTURE_EXITED && !c->frozen && !c->freeze)
                         capture_freeze(c);
                 break;
         case LAYER_LINE_READ_DONE:
@@ -354,23 +348,23 @@ static void on_exit_of_layer(Worker *w, int code, int status, void *userdata) {
 }
 
 static int capture_spawn(AgentCapture *c) {
-        const char *own_image = c->facts.image ?: c->image;
+        const char *own_image = c->facts.image ?: c->asked.image;
         LayerRequest request = {
                 .verb = LAYER_PUSH,
                 /* Without an index all of the writable layer is read: that lies above what the container was made from,
                  * not above a generation that was taken from it since. */
                 .image = (char *) own_image,
-                .repository = c->repository,
-                .tag = c->tag,
-                .session = c->session,
-                .generation = c->generation,
-                .job = c->job,
+                .repository = (char *) c->asked.repository,
+                .tag = (char *) c->asked.tag,
+                .session = (char *) c->asked.session,
+                .generation = c->asked.generation,
+                .job = c->asked.job,
                 .upperdir = c->facts.upperdir,
-                .frozen_realtime_usec = c->mode == CAPTURE_EXITED ? c->facts.finished_usec : 0,
-                .freeze = c->mode != CAPTURE_EXITED,
-                .precopy = c->mode == CAPTURE_THAW,
-                .lossy = c->lossy,
-                .layers_max = c->layers_max,
+                .frozen_realtime_usec = c->asked.mode == CAPTURE_EXITED ? c->facts.finished_usec : 0,
+                .freeze = c->asked.mode != CAPTURE_EXITED,
+                .precopy = c->asked.mode == CAPTURE_THAW,
+                .lossy = c->asked.lossy,
+                .layers_max = c->asked.layers_max,
         };
         int r;
 
@@ -406,7 +400,7 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
                 capture_fail(c, r, refusal_copy(refusal));
                 return;
         }
-        r = witness_take_frozen(&c->facts, c->session, c->frozen_since_usec, &c->cpu_nsec, &c->witness, &own);
+        r = witness_take_frozen(&c->facts, c->asked.session, c->frozen_since_usec, &c->cpu_nsec, &c->witness, &own);
         if (r >= 0) {
                 crash_point(CRASH_CAPTURE_FROZEN);
                 r = worker_send(c->worker, frozen_line, strlen(frozen_line));
@@ -416,7 +410,7 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
 }
 
 static int capture_watch(AgentCapture *c, usec_t since_usec) {
-        int r = agent_watch_begin(c->base.agent, c->container, c->mode == CAPTURE_EXITED, since_usec);
+        int r = agent_watch_begin(c->base.agent, c->container, c->asked.mode == CAPTURE_EXITED, since_usec);
 
         c->watching = r >= 0;
         return r;
@@ -428,7 +422,7 @@ static void capture_freeze(AgentCapture *c) {
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
         c->frozen_since_usec = agent_now(CLOCK_REALTIME);
         /* What is copied into it during a snapshot is found by the next save: its container goes on. */
-        r = c->mode == CAPTURE_HOLD ? capture_watch(c, c->frozen_since_usec) : 0;
+        r = c->asked.mode == CAPTURE_HOLD ? capture_watch(c, c->frozen_since_usec) : 0;
         if (r >= 0)
                 r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
         if (r < 0) {
@@ -467,7 +461,7 @@ static void on_thawed_before(void *userdata, int r, const Refusal *refusal) {
 static int begin_paused(AgentCapture *c, Refusal **reterr_refusal) {
         if (!note_exists(c->base.agent->frozen_dir, c->facts.id))
                 return refuse(reterr_refusal, REFUSAL_BUSY, "The container of session %s is paused by somebody else. Unpause it first: "
-                              "docker unpause %.*s", c->session, CONTAINER_SHORT, c->container);
+                              "docker unpause %.*s", c->asked.session, CONTAINER_SHORT, c->container);
         return agent_thaw_begin(c->base.agent, c->container, on_thawed_before, c, &c->thaw);
 }
 
@@ -482,12 +476,12 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
         if (r >= 0)
                 r = agent_upper_find(c->base.agent, &c->facts);
         if (r >= 0)
-                r = container_check_saveable(&c->facts, c->session, c->mode, &refusal);
+                r = container_check_saveable(&c->facts, c->asked.session, c->asked.mode, &refusal);
         if (r < 0) {
                 capture_fail(c, r, refusal);
                 return;
         }
-        if (c->mode == CAPTURE_EXITED)
+        if (c->asked.mode == CAPTURE_EXITED)
                 r = begin_exited(c);
         else if (c->facts.paused)
                 r = begin_paused(c, &refusal);
@@ -503,7 +497,7 @@ static void on_deadline(void *userdata) {
         int r;
 
         r = refuse(&refusal, REFUSAL_PROVIDER_FAILED, "Session %s was not saved within %u minutes, so it was given up. Try again.",
-                   c->session, (unsigned) (CAPTURE_TIMEOUT_USEC / USEC_PER_SEC / 60));
+                   c->asked.session, (unsigned) (CAPTURE_TIMEOUT_USEC / USEC_PER_SEC / 60));
         capture_fail(c, r, refusal);
 }
 
@@ -537,7 +531,7 @@ static void on_turn(void *userdata) {
         int r;
 
         if (c->busy) {
-                r = refuse(&refusal, REFUSAL_BUSY, "Session %s cannot be saved now: it is being saved already. Try again later.", c->session);
+                r = refuse(&refusal, REFUSAL_BUSY, "Session %s cannot be saved now: it is being saved already. Try again later.", c->asked.session);
                 capture_fail(c, r, refusal);
                 return;
         }
@@ -555,19 +549,6 @@ static void on_turn(void *userdata) {
                 capture_progress(c, "preparing", 0, -1);
 }
 
-static int capture_copy(AgentCapture *c, const char *container, const ProviderCapture *from) {
-        if (free_and_strdup(&c->container, container) < 0 || free_and_strdup(&c->session, from->session) < 0 ||
-            free_and_strdup(&c->image, from->image) < 0 || free_and_strdup(&c->repository, from->repository) < 0 ||
-            free_and_strdup(&c->tag, from->tag) < 0)
-                return -ENOMEM;
-        c->mode = from->mode;
-        c->generation = from->generation;
-        c->job = from->job;
-        c->lossy = from->lossy;
-        c->layers_max = from->layers_max;
-        return 0;
-}
-
 int agent_capture(Agent *a, const char *container, const ProviderCapture *capture,
                   provider_capture_progress_cb progress, provider_capture_cb cb, void *userdata, ProviderCall **ret) {
         AgentCapture *c;
@@ -581,7 +562,9 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
         *c = (AgentCapture) { .on_progress = progress, .cb = cb, .userdata = userdata };
         agent_call_init(&c->base, a, capture_free);
         DL_APPEND(a->captures, c);
-        r = capture_copy(c, container, capture);
+        r = free_and_strdup(&c->container, container);
+        if (r >= 0)
+                r = provider_capture_copy(capture, &c->asked);
         if (r >= 0)
                 r = timer_new(a->event, on_turn, c, &c->turn);
         if (r >= 0)

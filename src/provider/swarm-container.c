@@ -214,21 +214,10 @@ static void on_captured(void *userdata, int r, const Refusal *refusal, const Pro
 }
 
 static void step_capture(SwarmCall *c) {
-        const ProviderCapture capture = {
-                .session = c->session,
-                .mode = c->mode,
-                .generation = c->generation,
-                .job = c->job,
-                .image = c->image,
-                .repository = c->repository,
-                .tag = c->tag,
-                .lossy = c->lossy,
-                .layers_max = c->layers_max,
-        };
         Agent *agent = agent_of(c);
 
         if (agent)
-                agent_begun(c, agent_capture(agent, c->container, &capture, on_capture_progress, on_captured, c, &c->agent));
+                agent_begun(c, agent_capture(agent, c->container, &c->capture, on_capture_progress, on_captured, c, &c->agent));
 }
 
 int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
@@ -240,16 +229,8 @@ int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_
                 return r;
         c->capture_done = cb;
         c->progress = progress;
-        c->mode = capture->mode;
-        c->generation = capture->generation;
-        c->job = capture->job;
-        c->lossy = capture->lossy;
-        c->layers_max = capture->layers_max;
-        if ((r = free_and_strdup(&c->image, capture->image)) < 0 ||
-            (r = free_and_strdup(&c->repository, capture->repository)) < 0 ||
-            (r = free_and_strdup(&c->tag, capture->tag)) < 0)
-                return swarm_call_undo(c, r, ret);
-        return 0;
+        r = provider_capture_copy(capture, &c->capture);
+        return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 
 /* ---- rest ---- */

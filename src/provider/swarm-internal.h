@@ -178,11 +178,7 @@ struct SwarmCall {
         swarm_step slot_next;           /* when it is empty */
         swarm_step next_step;           /* after the service or the preparation is there */
         swarm_step container_step;      /* after the container is found, if there is one */
-        CaptureMode mode;
-        uint64_t job;
-        char *repository, *tag;
-        bool lossy;
-        unsigned layers_max;
+        ProviderCapture capture;
         int (*change)(SwarmCall *c, json_t *spec);      /* 1 changed, 0 already so */
         Preparation *preparation;
         char *network;                  /* id */

@@ -75,8 +75,7 @@ SwarmCall *swarm_call_free(SwarmCall *c) {
         free(c->image);
         free(c->record);
         free(c->witness);
-        free(c->repository);
-        free(c->tag);
+        provider_capture_done(&c->capture);
         free(c->network);
         free(c->task);
         strv_free(c->strangers);
