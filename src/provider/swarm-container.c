@@ -42,7 +42,7 @@ static void on_task_found(const EngineAnswer *a, void *userdata) {
                 c->container_step(c);
 }
 
-void swarm_find_task(SwarmCall *c) {
+static void find_task(SwarmCall *c) {
         _cleanup_free_ char *path = NULL;
 
         if (!c->service) {
@@ -55,7 +55,7 @@ void swarm_find_task(SwarmCall *c) {
 
 static int container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
                           SwarmCall **ret_call, ProviderCall **ret) {
-        int r = swarm_call_begin(p, session, timeout, swarm_find_task, cb, userdata, ret_call, ret);
+        int r = swarm_call_begin(p, session, timeout, find_task, cb, userdata, ret_call, ret);
 
         if (r >= 0)
                 (*ret_call)->container_step = step;
@@ -233,7 +233,7 @@ int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_
         return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 
-/* ---- rest ---- */
+/* ---- rest, after the files are saved or without ---- */
 
 /* Already so is told by the generation: a crash between the update and the caller's record leads here again. */
 static int change_to_rest(SwarmCall *c, json_t *spec) {
@@ -251,7 +251,7 @@ static int change_to_rest(SwarmCall *c, json_t *spec) {
         return r < 0 ? r : 1;
 }
 
-int swarm_call_rest(SwarmCall *c, const ProviderRest *rest) {
+static int call_rest(SwarmCall *c, const ProviderRest *rest) {
         int r;
 
         c->change = change_to_rest;
@@ -300,7 +300,7 @@ static void on_rest_read(const EngineAnswer *a, void *userdata) {
         if (r >= 0)
                 r = change_to_rest(c, service.spec);
         if (r > 0) {
-                swarm_find_task(c);
+                find_task(c);
                 return;
         }
         if (r == 0)
@@ -327,7 +327,25 @@ int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void 
         if (r < 0)
                 return r;
         c->container_step = step_rest;
-        r = swarm_call_rest(c, rest);
+        r = call_rest(c, rest);
+        return r < 0 ? swarm_call_undo(c, r, ret) : 0;
+}
+
+static void step_discard(SwarmCall *c) {
+        /* Absent is as good as empty. */
+        if (!c->service)
+                swarm_call_finish(c, 0, NULL);
+        else
+                swarm_change_service(c);
+}
+
+int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
+        SwarmCall *c;
+        int r = container_call(p, rest->session, QUICK_TIMEOUT_USEC, step_discard, cb, userdata, &c, ret);
+
+        if (r < 0)
+                return r;
+        r = call_rest(c, rest);
         return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 

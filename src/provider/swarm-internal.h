@@ -8,10 +8,10 @@
  *   swarm-session.c   the table of sessions as they were last seen, and its reports
  *   swarm-poll.c      tasks
  *   swarm-prepare.c   what a create needs first: the Swarm and the organization's network
- *   swarm-service.c   create, run, rest, discard
+ *   swarm-service.c   create, run
  *   swarm-remove.c    remove
  *   swarm-slot.c      the wait for the end of the last run before the next
- *   swarm-container.c what the agent of a node does */
+ *   swarm-container.c what the agent of a node does; rest, discard */
 
 #include <uthash.h>
 
@@ -279,7 +279,6 @@ void swarm_prepare_clear(Swarm *s);
 
 int swarm_create(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_run(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
-int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* Between two questions whether something is over, or two tries. */
 #define SWARM_AGAIN_USEC (200 * USEC_PER_MSEC)
 /* A call that first sets c->service and c->name if the session has a service, and then does its `next`. */
@@ -299,11 +298,6 @@ void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next);
 
 /* ---- swarm-container.c ---- */
 
-/* Finds node and container of the best task, if there is one, then goes on with container_step. */
-void swarm_find_task(SwarmCall *c);
-/* Sets the change to that of a service at rest. */
-int swarm_call_rest(SwarmCall *c, const ProviderRest *rest);
-
 /* One of this node is seen running. */
 void swarm_container_runs(Swarm *s, const char *container);
 
@@ -314,5 +308,6 @@ int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_
                   provider_capture_cb cb, void *userdata, ProviderCall **ret);
 int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
+int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);

@@ -436,23 +436,3 @@ int swarm_call_begin(Provider *p, const char *session, usec_t timeout_usec, swar
         return r;
 }
 
-/* ---- discard ---- */
-
-static void step_discard(SwarmCall *c) {
-        /* Absent is as good as empty. */
-        if (!c->service)
-                swarm_call_finish(c, 0, NULL);
-        else
-                swarm_change_service(c);
-}
-
-int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
-        SwarmCall *c;
-        int r = swarm_call_begin(p, rest->session, CREATE_TIMEOUT_USEC, swarm_find_task, cb, userdata, &c, ret);
-
-        if (r < 0)
-                return r;
-        c->container_step = step_discard;
-        r = swarm_call_rest(c, rest);
-        return r < 0 ? swarm_call_undo(c, r, ret) : 0;
-}
