@@ -3,7 +3,8 @@
 #include <arpa/inet.h>
 
 #include "core/config-table.h"
-#include "core/template.h"
+#include "core/identifier.h"
+#include "core/rules.h"
 
 #define LOWER_DIGITS "abcdefghijklmnopqrstuvwxyz0123456789"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

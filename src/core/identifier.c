@@ -5,6 +5,21 @@
 #include "basic/string-util.h"
 #include "core/identifier.h"
 
+#define DIGITS "0123456789"
+#define ID_LETTERS "abcdefghjkmnpqrstvwxyz"
+#define SESSION_NAME_MAX 40
+
+bool session_id_is_valid(const char *s) {
+        return s && strlen(s) == SESSION_ID_LENGTH && *s >= '0' && *s <= '9' && strspn(s, DIGITS ID_LETTERS) == SESSION_ID_LENGTH;
+}
+
+bool session_name_is_valid(const char *s) {
+        size_t n = s ? strlen(s) : 0;
+
+        return n > 0 && n <= SESSION_NAME_MAX && s[0] >= 'a' && s[0] <= 'z' && s[n - 1] != '-' &&
+               strspn(s, DIGITS "-abcdefghijklmnopqrstuvwxyz") == n;
+}
+
 static uint64_t random_u64(void) {
         uint64_t v;
         /* Does not fail or fall short for 8 bytes once the kernel's pool is ready. */
@@ -14,7 +29,7 @@ static uint64_t random_u64(void) {
 }
 
 void session_id_generate(char ret[SESSION_ID_LENGTH + 1]) {
-        static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
+        static const char alphabet[] = DIGITS ID_LETTERS;
         uint64_t v = random_u64();
 
         ret[0] = (char) ('0' + (v & 0xff) % 10);

@@ -7,6 +7,7 @@
 
 #include "basic/log.h"
 #include "core/identifier.h"
+#include "core/rules.h"
 #include "core/session-object.h"
 #include "oci/reference.h"
 

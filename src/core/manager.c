@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "basic/log.h"
+#include "core/identifier.h"
 #include "core/operation.h"
 #include "core/session-object.h"
 #include "core/session-record.h"

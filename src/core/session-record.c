@@ -3,7 +3,9 @@
 #include <jansson.h>
 
 #include "basic/log.h"
+#include "core/identifier.h"
 #include "core/manager.h"
+#include "core/rules.h"
 #include "core/session-object.h"
 #include "core/session-record.h"
 #include "oci/reference.h"

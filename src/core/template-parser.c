@@ -4,6 +4,8 @@
 
 #include "basic/log.h"
 #include "basic/nearest.h"
+#include "core/identifier.h"
+#include "core/rules.h"
 #include "core/template-parser.h"
 #include "core/yaml-node.h"
 

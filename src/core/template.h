@@ -46,10 +46,3 @@ size_t template_table_size(const TemplateTable *t);
 
 /* cpu share that a Fly size name stands for, on both providers; -EINVAL for an unknown name. */
 int size_to_cpus(const char *size, double *ret);
-
-/* The rules that templates and requests share (core/names.c). */
-int parse_cpus(const char *s, double *ret);     /* "0.5", "2"; at most three decimals. 0 or -EINVAL */
-bool session_name_is_valid(const char *s);      /* ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ */
-bool session_id_is_valid(const char *s);        /* a digit, then 11 of [0-9a-z] without i, l, o, u: never a name */
-int env_assignment_check(const char *s, Refusal **reterr_refusal);     /* K=V, no "{{" (Swarm would expand it) */
-int label_check(const char *key, const char *value, Refusal **reterr_refusal); /* reserved prefixes com.docker., org.swarm., swarm. */

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "core/identifier.h"
 #include "front/front-internal.h"
 
 typedef struct Options {

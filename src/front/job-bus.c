@@ -2,6 +2,7 @@
 
 /* org.swarm.Orchestrator.Job, and the manager's methods about jobs. */
 
+#include "core/identifier.h"
 #include "front/front-internal.h"
 
 char *job_path(uint64_t id) {

@@ -3,6 +3,8 @@
 /* A file of templates.d. What loads obeys the rules that the core relies on. */
 
 #include "basic/log.h"
+#include "core/identifier.h"
+#include "core/rules.h"
 #include "core/template-parser.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

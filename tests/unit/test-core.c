@@ -3,6 +3,7 @@
 /* Sessions through their whole life. */
 
 #include "core-fixture.h"
+#include "core/identifier.h"
 
 static void test_story(void **state) {
         Fixture *f = *state;

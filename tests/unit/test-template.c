@@ -7,6 +7,8 @@
 #include <time.h>
 #include <cmocka.h>
 
+#include "core/identifier.h"
+#include "core/rules.h"
 #include "core/template-parser.h"
 #include "core/yaml-node.h"
 

@@ -1,29 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-#include "core/template.h"
+#include "basic/string-util.h"
+#include "core/rules.h"
 
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
 #define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
-#define SESSION_NAME_MAX 40
-#define SESSION_ID_LENGTH 12
 #define ENV_NAME_MAX 256
 #define ENV_VALUE_MAX (32 * KIB)
 #define LABEL_KEY_MAX 128
 #define LABEL_VALUE_MAX (4 * KIB)
-
-bool session_name_is_valid(const char *s) {
-        size_t n = s ? strlen(s) : 0;
-
-        return n > 0 && n <= SESSION_NAME_MAX && s[0] >= 'a' && s[0] <= 'z' && s[n - 1] != '-' &&
-               strspn(s, LOWER DIGITS "-") == n;
-}
-
-bool session_id_is_valid(const char *s) {
-        return s && strlen(s) == SESSION_ID_LENGTH && *s >= '0' && *s <= '9' &&
-               strspn(s, DIGITS "abcdefghjkmnpqrstvwxyz") == SESSION_ID_LENGTH;
-}
 
 int parse_cpus(const char *s, double *ret) {
         size_t whole = strspn(s, DIGITS), decimals = s[whole] == '.' ? strspn(s + whole + 1, DIGITS) : 0;
@@ -76,8 +63,8 @@ int env_assignment_check(const char *s, Refusal **reterr_refusal) {
         const char *value = equals + 1;
         if (strlen(value) > ENV_VALUE_MAX)
                 return refuse(reterr_refusal, REFUSAL_LIMIT_EXCEEDED,
-                              "The environment variable %.*s has a value of %zu bytes; at most 32768 are allowed.",
-                              (int) n, s, strlen(value));
+                              "The environment variable %.*s has a value of %zu bytes; at most %llu are allowed.",
+                              (int) n, s, strlen(value), (unsigned long long) ENV_VALUE_MAX);
         if (!utf8_is_valid(value))
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "The value of the environment variable %.*s is not valid UTF-8; encode it, for example in base64.",
@@ -110,7 +97,8 @@ int label_check(const char *key, const char *value, Refusal **reterr_refusal) {
                                       "The label %s begins with \"%s\", which is reserved; choose another prefix.", key, reserved[i]);
         if (strlen(value) > LABEL_VALUE_MAX)
                 return refuse(reterr_refusal, REFUSAL_LIMIT_EXCEEDED,
-                              "The label %s has a value of %zu bytes; at most 4096 are allowed.", key, strlen(value));
+                              "The label %s has a value of %zu bytes; at most %llu are allowed.", key, strlen(value),
+                              (unsigned long long) LABEL_VALUE_MAX);
         if (!utf8_is_valid(value) || has_control(value, "\t\n"))
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "The value of the label %s is not valid UTF-8 or holds a control character; remove or encode it.", key);

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The rules that templates and requests share, for what people write. */
+
+#include "basic/refusal.h"
+
+int parse_cpus(const char *s, double *ret);     /* "0.5", "2"; at most three decimals. 0 or -EINVAL */
+int env_assignment_check(const char *s, Refusal **reterr_refusal);     /* K=V, no "{{" (Swarm would expand it) */
+int label_check(const char *key, const char *value, Refusal **reterr_refusal); /* reserved prefixes com.docker., org.swarm., swarm. */
