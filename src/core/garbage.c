@@ -11,15 +11,6 @@
 #include "core/operation.h"
 #include "core/session-object.h"
 
-char *registry_reference(const Config *c, const char *repository, const char *tag) {
-        const char *host = strstr(strempty(c->registry_url), "://");
-
-        if (!host || !repository || !tag)
-                return NULL;
-        host += strlen("://");
-        return strformat("%.*s/%s:%s", (int) strcspn(host, "/"), host, repository, tag);
-}
-
 static void on_retry(void *userdata) {
         session_collect_garbage(userdata);
 }
@@ -87,12 +78,11 @@ static void on_saved(void *userdata, int r) {
 }
 
 static void look_at(Session *s, Snapshot *garbage) {
-        const SnapshotRecord *rec = &garbage->record;
-        _cleanup_free_ char *reference = rec->image ? strdup(rec->image) : registry_reference(s->manager->config, rec->repository, rec->tag);
+        _cleanup_free_ char *reference = snapshot_reference(s, garbage);
 
         s->garbage = garbage;
         int r = !reference ? -ENOMEM :
-                garbage->doubtful && !rec->image ? s->provider->vtable->verify_image(s->provider, reference, on_verified, s, &s->call) :
+                garbage->doubtful && !garbage->record.image ? s->provider->vtable->verify_image(s->provider, reference, on_verified, s, &s->call) :
                 s->provider->vtable->delete_image(s->provider, reference, on_deleted, s, &s->call);
         if (r >= 0)
                 return;

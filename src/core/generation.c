@@ -34,6 +34,18 @@ void session_keep_snapshot(Session *s, Snapshot *snapshot) {
         session_changed(s, CHANGE_GENERATION);
 }
 
+char *snapshot_reference(const Session *s, const Snapshot *snapshot) {
+        const SnapshotRecord *r = &snapshot->record;
+        const char *host = strstr(strempty(s->manager->config->registry_url), "://");
+
+        if (r->image)
+                return strdup(r->image);
+        if (!host || !r->repository || !r->tag)
+                return NULL;
+        host += strlen("://");
+        return strformat("%.*s/%s:%s", (int) strcspn(host, "/"), host, r->repository, r->tag);
+}
+
 /* Does any living session run from this image, or keep it as a generation it can be restored from? One that is destroyed, but not
  * archived yet, takes no care of it any more. */
 static bool image_is_used(Manager *m, const char *image, const Session *except) {

@@ -91,13 +91,6 @@ static void step_remove(Operation *o) {
                 on_removed(o, r, NULL);
 }
 
-/* The name under which a generation can be deleted: its digest, or, where a push was cut off, its tag. */
-static char *snapshot_reference(const Session *s, const Snapshot *snapshot) {
-        const SnapshotRecord *r = &snapshot->record;
-
-        return r->image ? strdup(r->image) : registry_reference(s->manager->config, r->repository, r->tag);
-}
-
 static void step_delete_generations(Operation *o);
 
 static void on_generation_deleted(void *userdata, int r, const Refusal *refusal) {

@@ -57,8 +57,8 @@ void job_end(Job *j, JobState state, Refusal *error);
 /* Starts the first of the queue if nothing runs and the provider is there. */
 void session_start_next_job(Session *s);
 
-/* registry-host/repository:tag */
-char *registry_reference(const Config *c, const char *repository, const char *tag);
+/* By which its registry knows it: its digest, or, where a push was cut off, its tag. A new string. */
+char *snapshot_reference(const Session *s, const Snapshot *snapshot);
 /* More generations than GenerationsMax=: the oldest that nothing needs is marked to go. */
 void session_limit_generations(Session *s);
 /* Is the generation that the verb is about there, and may it go, if it is to go? Asked again when a job's turn comes. */
