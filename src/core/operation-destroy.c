@@ -68,8 +68,7 @@ static void on_removed(void *userdata, int r, const Refusal *refusal) {
                 operation_next(o);
                 return;
         }
-        _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
-        operation_retry(o, step_remove, stage);
+        operation_wait_for(o, step_remove, "provider", r, refusal);
 }
 
 /* Its image was never found, so no provider was asked to run it. One that has no Swarm yet could not say that nothing is there,
@@ -103,8 +102,7 @@ static void on_generation_deleted(void *userdata, int r, const Refusal *refusal)
                 step_delete_generations(o);
                 return;
         }
-        _cleanup_free_ char *stage = strformat("waiting for the registry: %s", refusal ? refusal->message : strerror(-r));
-        operation_retry(o, step_delete_generations, stage);
+        operation_wait_for(o, step_delete_generations, "registry", r, refusal);
 }
 
 static void delete_image(Operation *o, provider_done_cb cb) {

@@ -74,8 +74,7 @@ static void on_laid_down(void *userdata, int r, const Refusal *refusal) {
                 operation_next(o);
                 return;
         }
-        _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
-        operation_retry(o, step_lay_down, stage);
+        operation_wait_for(o, step_lay_down, "provider", r, refusal);
 }
 
 static void step_lay_down(Operation *o) {

@@ -275,10 +275,8 @@ static void on_rested(void *userdata, int r, const Refusal *refusal) {
         /* Whether the container ran on shows when its node is back, if ever. */
         else if (s->task == TASK_LOST)
                 operation_fail_with(o, r, refusal);
-        else {
-                _cleanup_free_ char *stage = strformat("waiting for the provider: %s", refusal ? refusal->message : strerror(-r));
-                operation_retry(o, step_rest, stage);
-        }
+        else
+                operation_wait_for(o, step_rest, "provider", r, refusal);
 }
 
 /* The files are safe. From here on only a witness that broke or that cannot be asked turns back; everything else is tried

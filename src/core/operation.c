@@ -104,26 +104,6 @@ Operation *operation_free(Operation *o) {
         return NULL;
 }
 
-void operation_next(Operation *o) {
-        o->on_observed = NULL;
-        timer_disarm(o->timer);
-        timer_disarm(o->doubt);
-        if (!o->plan.first[++o->step]) {
-                if (!o->plan.then) {
-                        if (o->error)
-                                operation_undone(o);
-                        else
-                                operation_done(o);
-                        return;
-                }
-                o->plan = (OperationPlan) { o->plan.then };
-                o->step = 0;
-                o->undo = NULL;
-                o->from_state = o->session->state;
-        }
-        o->plan.first[o->step](o);
-}
-
 /* Ends the job, then looks at what the session needs next. */
 static void operation_end(Operation *o, JobState state) {
         Session *s = o->session;
@@ -138,13 +118,29 @@ static void operation_end(Operation *o, JobState state) {
                 session_reconcile(s);
 }
 
-void operation_done(Operation *o) {
-        operation_end(o, JOB_DONE);
-}
-
 void operation_undone(Operation *o) {
         operation_end(o, o->error && o->error->code == REFUSAL_CANCELED ? JOB_CANCELED :
                          o->error && o->error->code == REFUSAL_INTERRUPTED ? JOB_INTERRUPTED : JOB_FAILED);
+}
+
+void operation_next(Operation *o) {
+        o->on_observed = NULL;
+        timer_disarm(o->timer);
+        timer_disarm(o->doubt);
+        if (!o->plan.first[++o->step]) {
+                if (!o->plan.then) {
+                        if (o->error)
+                                operation_undone(o);
+                        else
+                                operation_end(o, JOB_DONE);
+                        return;
+                }
+                o->plan = (OperationPlan) { o->plan.then };
+                o->step = 0;
+                o->undo = NULL;
+                o->from_state = o->session->state;
+        }
+        o->plan.first[o->step](o);
 }
 
 void operation_undo_by(Operation *o, const operation_step *steps) {
@@ -256,6 +252,12 @@ void operation_retry(Operation *o, operation_step step, const char *stage) {
         (void) timer_arm(o->timer, backoff_next(&o->backoff));
         if (is_to_be_destroyed(o->session))
                 operation_give_way(o);
+}
+
+void operation_wait_for(Operation *o, operation_step step, const char *whom, int r, const Refusal *refusal) {
+        _cleanup_free_ char *stage = strformat("waiting for the %s: %s", whom, refusal ? refusal->message : strerror(-r));
+
+        operation_retry(o, step, stage);
 }
 
 bool operation_is_cancelable(const Operation *o) {

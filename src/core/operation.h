@@ -63,13 +63,14 @@ void operation_keep_generations(Operation *o);
 
 /* For steps. */
 void operation_next(Operation *o);
-void operation_done(Operation *o);                      /* job done */
 void operation_fail(Operation *o, Refusal *error);      /* takes error; runs undo */
 void operation_fail_with(Operation *o, int r, const Refusal *refusal);
 void operation_undone(Operation *o);                    /* job failed or canceled, with o->error */
 void operation_undo_by(Operation *o, const operation_step *steps);      /* for `undo`: these, then operation_undone() */
 void operation_commit_then_next(Operation *o);          /* the next step comes when all is on disk */
 void operation_retry(Operation *o, operation_step step, const char *stage);     /* after a while, without end */
+/* The same, because the provider or the registry (`whom`) has refused or failed with that, which is told as the stage. */
+void operation_wait_for(Operation *o, operation_step step, const char *whom, int r, const Refusal *refusal);
 void operation_provider_done(void *userdata, int r, const Refusal *refusal);    /* provider_done_cb: next or fail */
 
 /* Thaws what a save froze, gives the generation up; for `undo`. */

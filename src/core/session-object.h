@@ -52,7 +52,7 @@ Job *job_free(Job *j);
 int job_link(Manager *m, Job *j);
 void job_mark_dirty(Job *j);
 void job_changed(Job *j, uint64_t mask);
-/* Ends it, archives it, starts the session's next one. Takes error. */
+/* Takes it out of the session's queue; it stays readable for a while. Takes error. */
 void job_end(Job *j, JobState state, Refusal *error);
 /* Starts the first of the queue if nothing runs and the provider is there. */
 void session_start_next_job(Session *s);
