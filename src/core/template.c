@@ -120,7 +120,7 @@ size_t template_table_size(const TemplateTable *t) {
 }
 
 /* At most one byte more than is allowed, so that yaml_load() sees that it is too much. */
-static int read_file(const char *path, char **ret, size_t *ret_size) {
+static int read_template(const char *path, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         _cleanup_free_ char *buf = NULL;
         struct stat st;
@@ -151,7 +151,7 @@ static int load_file(TemplateTable *table, const char *dir, const char *name, St
                 return -ENOMEM;
         if (endswith(name, ".yml"))
                 return template_report(errors, path, 0, "Only files that end in .yaml are read; rename it.");
-        r = read_file(path, &data, &size);
+        r = read_template(path, &data, &size);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {

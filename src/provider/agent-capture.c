@@ -52,6 +52,8 @@ struct AgentCapture {
         AgentCapture *prev, *next;      /* on agent->captures */
 };
 
+static void captures_next(Agent *a);
+
 static void capture_free(AgentCall *call) {
         AgentCapture *c = CONTAINER_OF(call, AgentCapture, base);
         Agent *a = call->agent;
@@ -80,7 +82,7 @@ static void capture_free(AgentCall *call) {
         free(c->container);
         free(c->witness);
         free(c);
-        agent_captures_next(a);
+        captures_next(a);
 }
 
 /* The caller's callback is the last thing: it may free the agent. */
@@ -502,7 +504,7 @@ static void on_deadline(void *userdata) {
 }
 
 /* The first of those that wait, as long as there is room. Each begins in a turn of its own. */
-void agent_captures_next(Agent *a) {
+static void captures_next(Agent *a) {
         AgentCapture *c;
 
         DL_FOREACH(a->captures, c) {
@@ -579,7 +581,7 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
         }
         /* Told from the loop, so that nothing is called back from within the call. */
         c->busy = is_captured(c);
-        agent_captures_next(a);
+        captures_next(a);
         if (ret)
                 *ret = &c->base.call;
         return 0;

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <utlist.h>
 
+#include "basic/io-util.h"
 #include "event/event-util.h"
 #include "event/worker.h"
 #include "provider/agent.h"
@@ -164,9 +165,8 @@ int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 int cgroup_path_parse(const char *cgroup, const char *controller, char **ret);
 int cgroup_mount_parse(const char *mountinfo, const char *controller, char **ret_mount, char **ret_root);
 
-/* `since_usec`: just before the freeze, or before the first byte of one that has ended is read; CLOCK_REALTIME. */
-char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec);
-/* The same of a container that is frozen now; `ret_cpu_nsec`: what its cgroup has used. Refuses where that cannot be read. */
+/* `since_usec`: just before the freeze, or before the first byte of one that has ended is read; CLOCK_REALTIME.
+ * Of a container that is frozen now; `ret_cpu_nsec`: what its cgroup has used. Refuses where that cannot be read. */
 int witness_take_frozen(const ContainerFacts *facts, const char *session, usec_t since_usec, uint64_t *ret_cpu_nsec, char **ret,
                         Refusal **reterr_refusal);
 /* It has not run since. -EBADRQC with FILES_CHANGED. */
@@ -229,9 +229,6 @@ int note_write_killed(const char *dir, const char *container, const char *witnes
 int note_read(const char *dir, const char *container, Note *ret);
 bool note_exists(const char *dir, const char *container);
 int note_remove(const char *dir, const char *container);
-/* Writes a file whole or not at all. */
-int write_file_atomic(const char *dir, const char *name, const char *content);
-int read_file(const char *path, size_t max, char **ret);
 
 /* ---- agent-verbs.c: what is done to one container in one call */
 
@@ -332,6 +329,3 @@ int agent_reap_later(Agent *a, const char *container, const char *started_at);
 /* Those of which a note says so. */
 int agent_reap_noted(Agent *a);
 void agent_reaps_free(Agent *a);
-
-/* ---- agent-capture.c */
-void agent_captures_next(Agent *a);

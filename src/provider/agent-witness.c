@@ -137,7 +137,7 @@ static char *dump(json_t *json) {
         return json ? json_dumps(json, JSON_COMPACT) : NULL;
 }
 
-char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec) {
+static char *witness_frozen(const char *container, const char *started_at, uint64_t cpu_nsec, usec_t since_usec) {
         return dump(json_pack("{s:s, s:s, s:I, s:I}", "container", container, "started_at", started_at,
                               "cpu_nsec", (json_int_t) cpu_nsec, "since_usec", (json_int_t) since_usec));
 }
