@@ -33,7 +33,7 @@ class Service(BusTest):
         self.assertEqual(c.state('dev'), 'hibernated')
         c.wait_job(c.verb('Restore', 'dev'))
         self.assertEqual(self.rig.fake(op='read', session=session)['value'], 99)
-        self.assertEqual(self.rig.fake(op='losses').get('value', self.rig.fake(op='losses').get('losses')), 0)
+        self.assertEqual(self.rig.fake(op='losses')['losses'], 0)
 
     def test_kill_right_after_the_answer(self):
         for i in range(5):
@@ -121,15 +121,42 @@ class Service(BusTest):
         self.rig.fake(latency_usec={'capture': 60000000})
         job = self.alice.verb('Hibernate', 'dev')
         wait(lambda: self.alice.state('dev') == 'hibernating', 'the freeze')
-        started = time.monotonic()
         self.rig.stop(signal.SIGTERM)
-        self.assertLess(time.monotonic() - started, 10)
-        self.assertFalse(json.loads((self.rig.dir / 'cluster.json').read_text()).get('frozen'))
+        self.assertEqual([s['frozen'] for s in json.loads((self.rig.dir / 'cluster.json').read_text())['sessions']], [False])
         self.rig.start()
         c = self.fresh()
         wait(lambda: c.state('dev') == 'running', 'the session to run', lambda: c.state('dev'))
         self.assertIn(c.get(job, JOB, 'State'), ('interrupted', 'canceled'))
         self.assertFalse(self.rig.fake(op='read', session=session)['frozen'])
+
+    def test_thaw(self):
+        """ExecStopPost=: a process of its own thaws what has a note, in the Engine that is configured."""
+        import http.server
+        import socketserver
+        asked = []
+
+        class Engine(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                asked.append(self.path)
+                self.send_response(204)
+                self.end_headers()
+
+            def address_string(self):
+                return 'test'
+
+            def log_message(self, *args):
+                pass
+
+        (self.rig.dir / 'config/orchestrator.conf').write_text(f'[Swarm]\nEngine={self.rig.dir}/engine.sock\n')
+        (self.rig.dir / 'run/frozen').mkdir()
+        note = self.rig.dir / 'run/frozen' / ('c' * 64)
+        note.write_text('{"state":"frozen"}')
+        with socketserver.UnixStreamServer(str(self.rig.dir / 'engine.sock'), Engine) as engine:
+            threading.Thread(target=engine.serve_forever, daemon=True).start()
+            p = subprocess.run([DAEMON, '--config-dir', str(self.rig.dir / 'config'), '--thaw'], capture_output=True, text=True, timeout=20,
+                               env={'PATH': os.environ['PATH'], 'RUNTIME_DIRECTORY': str(self.rig.dir / 'run')})
+            engine.shutdown()
+        self.assertEqual((p.returncode, asked, note.exists()), (0, [f'/containers/{note.name}/unpause'], False), p.stderr)
 
     def test_second_instance_says_why_it_cannot_run(self):
         state = self.rig.dir / 'other'

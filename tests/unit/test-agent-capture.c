@@ -352,6 +352,18 @@ static void test_cancel(void **state) {
         assert_false(MODEL(f, m->paused));
         make_agent(f);
         assert_false(noted(f));
+
+        /* The same before the Engine has answered that it is frozen. */
+        unsigned n = MODEL(f, m->n_pause);
+        f->on_stage = NULL;
+        MODEL(f, m->pause_delay_ms = 200);
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hang", &call), 0);
+        UNTIL(f, MODEL(f, m->n_pause) == n + 1);
+        assert_true(MODEL(f, m->paused));
+        f->a = agent_free(f->a);
+        assert_false(MODEL(f, m->paused));
+        make_agent(f);
+        assert_false(noted(f));
 }
 
 /* A thaw whose answer was lost is asked for again, and must not meet what the next capture has frozen. */
