@@ -31,10 +31,7 @@ class Following(SwarmctlTest):
         self.slow(capture=30000000)
         _, err = self.ctl('hibernate', 'patient', '--no-block')
         job = re.search(r'\d+', err).group()
-        started = time.monotonic()
         self.said('wait', job, '--timeout=500ms', expect=TIMEOUT, pattern=f"^The time is over: job {job} on patient goes on. 'swarmctl cancel {job}' cancels it, 'swarmctl wait {job}' follows it again.\n$")
-        self.assertGreater(time.monotonic() - started, 0.4)
-        self.assertLess(time.monotonic() - started, 5)
         self.assertEqual(self.json('jobs', job)['State'], 'running')
         # To wait without waiting: neither means anything beside the other.
         self.said('wait', job, '--no-block', expect=USAGE, pattern="'--no-block' means nothing to 'wait'")
@@ -193,9 +190,7 @@ class Watching(SwarmctlTest):
 
     def test_until_never(self):
         self.session('never')
-        started = time.monotonic()
         self.assertRegex(self.finish(self.watch('never', '--until=hibernated', '--timeout=700ms'), TIMEOUT)[1], 'time is over')
-        self.assertLess(time.monotonic() - started, 5)
         process = self.watch('never', '--until=hibernated')
         wait(lambda: self.matches() > 0, 'the subscription')
         self.ctl('destroy', '-y', 'never')
