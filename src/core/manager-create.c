@@ -207,7 +207,7 @@ static int check_spec_words(const SessionSpec *spec, Refusal **reterr) {
 }
 
 static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) {
-        unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = usage_sessions_of(m, owner), jobs = usage_jobs_of(m, actor);
+        unsigned all = HASH_CNT(hh_id, m->sessions_by_id), mine = usage_sessions_of(m, owner);
 
         if (m->stopping)
                 return refuse(reterr, REFUSAL_PROVIDER_UNAVAILABLE, "The orchestrator is stopping. Try again when it is back.");
@@ -218,11 +218,7 @@ static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) 
         if (owner != 0 && mine >= m->config->sessions_per_user_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "Uid %u has %u sessions already (SessionsPerUserMax=). Destroy one that is not needed, or ask an administrator for more.", owner, mine);
-        if (actor != 0 && m->jobs_running >= m->config->running_jobs_max)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", m->jobs_running);
-        if (actor != 0 && jobs >= m->config->running_jobs_per_user_max)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "You have %u jobs under way already (RunningJobsPerUserMax=). Wait for some of them.", jobs);
-        return 0;
+        return usage_check_jobs(m, actor, reterr);
 }
 
 static int choose_provider(Manager *m, const char *wanted, ProviderEntry **ret, Refusal **reterr) {

@@ -75,6 +75,8 @@ void session_collect_garbage(Session *s);
 /* What the limits bound (core/usage.c). A session counts while it is in the tables, a job until it ends. */
 unsigned usage_sessions_of(const Manager *m, uid_t uid);
 unsigned usage_jobs_of(const Manager *m, uid_t uid);
+/* May the user begin one more job? */
+int usage_check_jobs(const Manager *m, uid_t actor, Refusal **reterr_refusal);
 int usage_add_session(Session *s);
 void usage_update_session(Session *s);          /* its state has changed, or its provider was found */
 void usage_remove_session(Session *s);

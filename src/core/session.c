@@ -258,18 +258,17 @@ static int check_provider(Session *s, Refusal **reterr) {
 
 static int check_queue(Session *s, JobType verb, uid_t actor, Refusal **reterr) {
         Manager *m = s->manager;
-        unsigned queued = 0, all = m->jobs_running, mine = usage_jobs_of(m, actor);
+        unsigned queued = 0;
         Job *j;
+        int r;
 
         DL_COUNT(s->jobs, j, queued);
         if (queued > m->config->queued_operations_max)
                 return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "Session \"%s\" has %u operations waiting already (QueuedOperationsMax=). Wait for them or cancel some.", s->name, queued - 1);
-        if (actor != 0 && all >= m->config->running_jobs_max)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", all);
-        if (actor != 0 && mine >= m->config->running_jobs_per_user_max)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
-                              "You have %u jobs under way already (RunningJobsPerUserMax=). Wait for some of them.", mine);
+        r = usage_check_jobs(m, actor, reterr);
+        if (r < 0)
+                return r;
         if (s->jobs || session_state_allows(s->state, verb))
                 return 0;
         return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is %s, so %s is not possible now. %s", s->name, session_state_to_string(s->state),

@@ -42,6 +42,18 @@ unsigned usage_jobs_of(const Manager *m, uid_t uid) {
         return u ? u->jobs : 0;
 }
 
+int usage_check_jobs(const Manager *m, uid_t actor, Refusal **reterr) {
+        unsigned mine = usage_jobs_of(m, actor);
+
+        if (actor == 0)
+                return 0;
+        if (m->jobs_running >= m->config->running_jobs_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%u jobs are under way already (RunningJobsMax=). Try again when some have ended.", m->jobs_running);
+        if (mine >= m->config->running_jobs_per_user_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "You have %u jobs under way already (RunningJobsPerUserMax=). Wait for some of them.", mine);
+        return 0;
+}
+
 int usage_add_session(Session *s) {
         User *u = get_user(s->manager, s->owner_uid);
 
