@@ -11,8 +11,9 @@
 /* What comes first: of each call that needs the Swarm, on a connection that is new. */
 #define CONNECTED \
         PING("1.44"), { "GET /v1.44/info", "200 OK", NULL, INFO_NOW }, { "GET /v1.44/networks", "200 OK", NULL, NETWORKS }
-#define SERVICE(version, replicas, force) \
-        "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"abc\"}," \
+#define SERVICE(version, replicas, force) SERVICE_OF("abc", version, replicas, force)
+#define SERVICE_OF(session, version, replicas, force) \
+        "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"" session "\"}," \
         "\"Mode\":{\"Replicated\":{\"Replicas\":" replicas "}}," \
         "\"TaskTemplate\":{\"ForceUpdate\":" force ",\"ContainerSpec\":{\"Image\":\"h/r@sha256:1\"}}}}"
 
@@ -23,6 +24,7 @@ typedef struct World {
         Provider *p;
         bool done;
         int result;
+        RefusalCode code;
         ProviderHealth health;
         char *detail;
 } World;
@@ -53,6 +55,7 @@ static void on_done(void *userdata, int r, const Refusal *refusal) {
 
         w->done = true;
         w->result = r;
+        w->code = refusal ? refusal->code : _REFUSAL_INVALID;
 }
 
 typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
@@ -188,6 +191,75 @@ static void test_ended_before_it_is_asked_for(void **state) {
         assert_int_equal(ss->task, TASK_EXITED);
         ask_to_start(&w, w.p->vtable->create);
         assert_int_equal(w.result, -EBADRQC);
+        world_close(&w);
+}
+
+/* What comes first where no list has named the session yet, and it has no container. */
+#define LOCATED \
+        PING("1.44"), { "GET /v1.44/services?filters=", "200 OK", NULL, "[" SERVICE("7", "1", "4") "]" }, \
+        { "GET /v1.44/tasks", "200 OK", NULL, "[]" }
+
+static int lay_to_rest(World *w) {
+        static const ProviderRest rest = { .session = "abc", .image = "h/r@sha256:2", .generation = 1, .record = "{}" };
+        ProviderCall *call;
+
+        assert_int_equal(w->p->vtable->discard(w->p, &rest, on_done, w, &call), 0);
+        while (!w->done)
+                assert_true(sd_event_run(w->event, 10 * USEC_PER_SEC) > 0);
+        return w->result;
+}
+
+/* Nobody is told that a session is at rest before the Swarm has accepted that. */
+static void test_answer_to_rest_lost(void **state) {
+        static const Exchange script[] = {
+                LOCATED,
+                { "GET /v1.44/services/s1", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=7", NULL, NULL, NULL },
+                { "GET /v1.44/services/s1", "200 OK", NULL, SERVICE("8", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=8", "500 Oops", NULL, "{\"message\":\"rpc error: update out of sequence\"}" },
+                { "GET /v1.44/services/s1", "200 OK", NULL, SERVICE("9", "1", "4") },
+                { "POST /v1.44/services/s1/update?version=9", "200 OK", NULL, "{}" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        assert_int_equal(lay_to_rest(&w), 0);
+        world_close(&w);
+}
+
+/* Somebody has given it to another session meanwhile. */
+static void test_service_of_another(void **state) {
+        static const Exchange script[] = {
+                LOCATED,
+                { "GET /v1.44/services/s1", "200 OK", NULL, SERVICE_OF("xyz", "8", "1", "4") },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        assert_int_equal(lay_to_rest(&w), -EBADMSG);
+        world_close(&w);
+}
+
+/* A service of the session's name that is not the session's is left alone. */
+static void test_name_is_taken(void **state) {
+        static const Exchange create[] = {
+                CONNECTED,
+                { "POST /v1.44/services/create", "409 Conflict", NULL, "{\"message\":\"name conflicts with an existing object\"}" },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE_OF("xyz", "7", "1", "4") },
+        }, run[] = {
+                CONNECTED,
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE_OF("xyz", "7", "0", "4") },
+        };
+        World w;
+
+        world_open(&w, create, ELEMENTSOF(create));
+        ask_to_start(&w, w.p->vtable->create);
+        assert_int_equal(w.code, REFUSAL_SESSION_EXISTS);
+        world_close(&w);
+
+        world_open(&w, run, ELEMENTSOF(run));
+        ask_to_start(&w, w.p->vtable->run);
+        assert_int_equal(w.code, REFUSAL_SESSION_EXISTS);
         world_close(&w);
 }
 
@@ -409,6 +481,8 @@ int main(void) {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
                 cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
                 cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
+                cmocka_unit_test(test_answer_to_rest_lost), cmocka_unit_test(test_service_of_another),
+                cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
                 cmocka_unit_test(test_freed_under_a_list),
