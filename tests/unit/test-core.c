@@ -383,6 +383,74 @@ static void test_jobs_are_kept(void **state) {
         core_now = clock;
 }
 
+static usec_t an_hour_later(void) {
+        struct timespec ts;
+        (void) clock_gettime(CLOCK_REALTIME, &ts);
+        return ((usec_t) ts.tv_sec + 3600) * USEC_PER_SEC;
+}
+
+static int count_ended(const SessionRecord *r, void *userdata) {
+        ++*(unsigned *) userdata;
+        return 0;
+}
+
+static unsigned ended(Fixture *f) {
+        unsigned n = 0;
+
+        assert_int_equal(store_each_ended_session(f->m->store, 0, UINT32_MAX, count_ended, &n), 0);
+        return n;
+}
+
+/* Of a session that is gone, its record and its jobs go with the time alone, each with its own. */
+static void test_time_to_keep(void **state) {
+        Fixture *f = *state;
+        usec_t (*clock)(void) = core_now;
+
+        (void) request(create_running(f, "gone"), JOB_DESTROY, NULL);
+        WAIT_FOR(f, ended(f) == 1 && f->m->jobs_running == 0);
+        core_now = an_hour_later;
+        f->m->config->ended_sessions_keep_usec = 3599 * USEC_PER_SEC;
+        f->m->config->jobs_keep_usec = 3601 * USEC_PER_SEC;
+        assert_int_equal(timer_arm(f->m->prune, 0), 0);
+        WAIT_FOR(f, ended(f) == 0);
+        assert_int_equal(HASH_COUNT(f->m->jobs), 2);
+        f->m->config->jobs_keep_usec = 3500 * USEC_PER_SEC;
+        assert_int_equal(timer_arm(f->m->prune, 0), 0);
+        WAIT_FOR(f, HASH_COUNT(f->m->jobs) == 0);
+        core_now = clock;
+}
+
+static void expect_too_late(Fixture *f, Session *s, Job *j, RefusalCode code) {
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        assert_int_equal(j->error->code, code);
+        assert_non_null(strstr(j->error->message, "StartTimeoutSec="));
+        assert_int_equal(s->state, SESSION_STOPPED);
+        WAIT_FOR(f, !s->operation && !s->task_wanted);
+}
+
+/* What gets no place, or does not come up, in time is taken back, and the job says which. */
+static void test_start_timeout(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "slow");
+        Job *j;
+
+        run_job(f, s, JOB_STOP, NULL);
+        f->m->config->start_timeout_usec = 300 * USEC_PER_MSEC;
+        fake_set_latency(f->p, FAKE_START, 3600 * USEC_PER_SEC);
+        expect_too_late(f, s, request(s, JOB_START, NULL), REFUSAL_NO_CAPACITY);
+
+        fake_set_latency(f->p, FAKE_START, 20 * USEC_PER_MSEC);
+        j = request(s, JOB_START, NULL);
+        WAIT_FOR(f, s->task == TASK_PENDING);
+        fake_set_latency(f->p, FAKE_START, 3600 * USEC_PER_SEC);
+        expect_too_late(f, s, j, REFUSAL_TIMED_OUT);
+
+        fake_set_latency(f->p, FAKE_START, 0);
+        f->m->config->start_timeout_usec = 300 * USEC_PER_SEC;
+        run_job(f, s, JOB_START, NULL);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -401,6 +469,8 @@ int main(void) {
                 T(test_generations_max),
                 cmocka_unit_test_setup_teardown(test_many, setup_volatile, teardown),
                 T(test_jobs_are_kept),
+                T(test_time_to_keep),
+                T(test_start_timeout),
         };
         log_open("test-core");
         return cmocka_run_group_tests(tests, NULL, NULL);
