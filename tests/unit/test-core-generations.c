@@ -40,6 +40,8 @@ static void test_container_needs_its_image(void **state) {
         assert_null(session_find_snapshot(s, 2));
         assert_null(session_find_snapshot(s, 3));
         expect_refused(s, JOB_DELETE_SNAPSHOT, &first, REFUSAL_BUSY);
+        /* Nor the newest, which nothing runs from yet: it is what is restored if the container goes. */
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 5 }, REFUSAL_BUSY);
 
         /* At rest nothing is made from it any more, and the limit holds again. */
         run_job(f, s, JOB_HIBERNATE, NULL);
