@@ -19,7 +19,6 @@
         X(NO_SUCH_JOB, "NoSuchJob")                                                                       \
         X(NO_SUCH_GENERATION, "NoSuchGeneration")                                                         \
         X(NO_SUCH_IMAGE, "NoSuchImage")                                                                   \
-        X(NO_SUCH_ORGANIZATION, "NoSuchOrganization")                                                     \
         X(SESSION_EXISTS, "SessionExists")                                                                \
         X(WRONG_STATE, "WrongState")                                                                      \
         X(BUSY, "Busy")                                                                                   \
