@@ -353,7 +353,7 @@ int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, vo
 
 static void refuse_without_agent(SwarmCall *c) {
         swarm_call_refuse(c, REFUSAL_PROVIDER_UNAVAILABLE,
-                          "No agent of the orchestrator runs on this node, so registries cannot be asked. Set Role=both in orchestrator.conf.");
+                          "No agent of the orchestrator runs on this node, so registries cannot be asked. Restart swarm-orchestratord and look at its journal.");
 }
 
 static void on_image(void *userdata, int r, const Refusal *refusal, const ProviderImage *image) {
