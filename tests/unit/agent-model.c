@@ -504,7 +504,7 @@ void run_for(Fixture *f, usec_t usec) {
 int begin_capture(Fixture *f, const char *container, CaptureMode mode, const char *tag, ProviderCall **ret) {
         return agent_capture(f->a, container, &(const ProviderCapture) {
                 .session = "1session", .mode = mode, .generation = 1, .job = 2, .image = BASE,
-                .repository = "sessions/default", .tag = tag, .layers_max = 100,
+                .repository = "sessions/default", .tag = tag, .lossy = true, .layers_max = 7,
         }, on_progress, on_captured, f, ret);
 }
 

@@ -11,10 +11,16 @@
 #include "agent-model.h"
 
 static void test_snapshot(void **state) {
+        static const char *const asked[] = {
+                "\"session\":\"1session\"", "\"repository\":\"sessions/default\"", "\"tag\":\"precopy\"", "\"generation\":1,", "\"job\":2,",
+                "\"lossy\":true", "\"layers_max\":7",
+        };
         Fixture *f = *state;
         NEED_CGROUP(f);
 
         assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
+        for (size_t i = 0; i < ELEMENTSOF(asked); i++)
+                assert_int_equal(count_requests(f, asked[i]), 1);
         assert_false(MODEL(f, m->paused));
         assert_false(noted(f));
         assert_true(f->frozen_usec >= 50 * USEC_PER_MSEC);
