@@ -342,6 +342,23 @@ done"""
             subprocess.run(["umount", boot], check=True)
         self.assertEqual(s.save().result["session_layers"], 1)
 
+    def test_index_of_another_directory(self):
+        """What lies at the same path need not be the same."""
+        s = self.session("directory")
+        write(f"{s.merged}/a")
+        s.save()
+        write(f"{s.merged}/b")
+        self.assertEqual(s.save().result["session_layers"], 2)
+        other = self.scratch / "other-upper"
+        subprocess.run(["cp", "-a", s.upper, other], check=True)
+        subprocess.run(["mount", "--bind", other, s.upper], check=True)
+        try:
+            child = s.save()
+            self.assertEqual(child.result["session_layers"], 1)    # a full walk upon the base
+            s.check(child)
+        finally:
+            subprocess.run(["umount", s.upper], check=True)
+
     def test_index_unusable(self):
         s = self.session("index")
         write(f"{s.merged}/a")
