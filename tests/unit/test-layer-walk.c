@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A disk that fails while a writable layer is read. */
+/* What a walk passes over, and a disk that fails while a writable layer is read. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,18 +25,57 @@ static int count(const void *data, size_t n, void *userdata) {
         return 0;
 }
 
-static int walk(const char *upperdir, size_t *ret_size) {
+static int walk_by(LayerWalk *w, size_t *ret_size) {
         _cleanup_layer_tar_ LayerTar *tar = NULL;
-        LayerWalk w = { .upperdir = upperdir };
 
         *ret_size = 0;
         assert_int_equal(layer_tar_new(count, ret_size, &tar), 0);
-        w.tar = tar;
-        int r = layer_walk_run(&w, NULL);
+        w->tar = tar;
+        int r = layer_walk_run(w, NULL);
         if (r >= 0 && layer_tar_entries(tar) > 0)
                 assert_int_equal(layer_tar_finish(tar), 0);
-        layer_walk_done(&w);
+        layer_walk_done(w);
         return r;
+}
+
+static int walk(const char *upperdir, size_t *ret_size) {
+        return walk_by(&(LayerWalk) { .upperdir = upperdir }, ret_size);
+}
+
+/* Bytes that a walk emits by an index of the same files, which was clean at that time. */
+static size_t walk_again(const char *upperdir, const char *path, usec_t clean_usec) {
+        _cleanup_layer_index_writer_ LayerIndexWriter *writer = NULL;
+        _cleanup_layer_index_reader_ LayerIndexReader *reader = NULL;
+        size_t size;
+
+        assert_int_equal(layer_index_create(path, &writer), 0);
+        assert_int_equal(walk_by(&(LayerWalk) { .upperdir = upperdir, .new_index = writer }, &size), 0);
+        assert_int_equal(layer_index_commit(writer, &(const LayerIndexInfo) {
+                .image = (char *) "image", .upperdir = (char *) upperdir, .clean_usec = clean_usec, .boot = (char *) "boot",
+        }), 0);
+        assert_int_equal(layer_index_open(path, &reader), 0);
+        assert_int_equal(walk_by(&(LayerWalk) { .upperdir = upperdir, .index = reader }, &size), 0);
+        return size;
+}
+
+/* Within a tick of the kernel's clock a file may be written to twice and have one change time. */
+static void test_changed_just_before(void **state) {
+        char directory[] = "/tmp/test-layer-walk.XXXXXX", path[80], index[64];
+        struct stat st;
+
+        origin_error = ENODATA;
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/file", directory);
+        (void) snprintf(index, sizeof(index), "%s.index", directory);
+        assert_int_equal(mknod(path, S_IFREG | 0644, 0), 0);
+        assert_int_equal(stat(path, &st), 0);
+        usec_t changed = (usec_t) layer_index_ctime(&st) / NSEC_PER_USEC;
+        assert_true(walk_again(directory, index, changed + LAYER_TICK_USEC / 2) > 0);
+        assert_int_equal(walk_again(directory, index, changed + 2 * LAYER_TICK_USEC), 0);
+
+        assert_int_equal(unlink(index), 0);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(directory), 0);
 }
 
 /* A socket in the place of a file of an older layer, which comes back where nobody says that it is gone. */
@@ -66,7 +105,7 @@ static void test_origin_unreadable(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_origin_unreadable),
+                cmocka_unit_test(test_changed_just_before), cmocka_unit_test(test_origin_unreadable),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
