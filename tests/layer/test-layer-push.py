@@ -359,6 +359,21 @@ done"""
         finally:
             subprocess.run(["umount", s.upper], check=True)
 
+    def test_no_index_of_memory(self):
+        """tmpfs never cleans a page, so a write through a mapping may leave no trace in a change time."""
+        where = self.scratch / "tmpfs"
+        os.mkdir(where)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", where], check=True)
+        self.scratch.mounts.append(where)
+        s = self.session("memory", where)
+        write(f"{s.merged}/a")
+        s.save()
+        self.assertFalse(os.path.exists(s.index))
+        write(f"{s.merged}/b")
+        child = s.save()
+        self.assertEqual(child.result["session_layers"], 1)    # a full walk upon the base
+        s.check(child)
+
     def test_index_unusable(self):
         s = self.session("index")
         write(f"{s.merged}/a")
