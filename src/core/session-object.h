@@ -30,7 +30,6 @@ void session_expect_task(Session *s, bool wanted);
 /* Burns the next number and records the intent. */
 int session_burn_generation(Session *s, Job *job, Snapshot **ret);
 int session_add_snapshot(Session *s, const SnapshotRecord *r);
-int session_load_snapshot(Session *s, const SnapshotRecord *r);         /* one of the store: what became of it is open */
 const Node *session_find_node(const Session *s);        /* the one it runs or ran on; NULL if that is not known */
 /* In whatever phase; number 0 is the one that a clone was made from, when it has inherited that. */
 Snapshot *session_find_any_snapshot(const Session *s, uint64_t generation);
@@ -75,6 +74,8 @@ void session_start_next_job(Session *s);
 
 /* ---- manager.c */
 
+/* One of the store: what became of it is open. */
+int session_load_snapshot(Session *s, const SnapshotRecord *r);
 /* A job has ended: when it was the last one, memory goes back to the system after a while. */
 void manager_calm_down(Manager *m);
 void node_free(Node *n);
@@ -101,6 +102,7 @@ int manager_commit_now(Manager *m);
 bool session_was_ended_by_engine(const Session *s);
 /* While all nodes are drained or paused no start comes to anything. What is to run is started when one of them is active again. */
 bool session_has_place(const Session *s);
+
 /* Why its main process ended, where that is known, as the end of a sentence: the kernel took it for its memory; or Swarm did for
  * its health, which looks as if it had ended by itself. Else nothing. */
 const char *session_exit_remark(const Session *s);
