@@ -2,6 +2,7 @@
 """What swarm-orchestrator-sessions.service runs before Docker stops and when it is there again. Docker stops when that has
 ended, so nothing but the sessions themselves may keep it from saving them."""
 
+import os
 import re
 import signal
 
@@ -32,12 +33,17 @@ class Sessions(SwarmctlTest):
         wrapper.write_text(f'#!/bin/sh\nn=$(($(cat {rig}/calls) + 1))\necho $n >{rig}/calls\n'
                            f'[ $n -ne {fail_call} ] || exit {UNAVAILABLE}\nexec {SWARMCTL} "$@"\n')
         wrapper.chmod(0o755)
+        # What it does with a real systemd is tests/integration/systemd.sh's matter.
+        systemctl = rig / 'systemctl'
+        systemctl.write_text('#!/bin/sh\n')
+        systemctl.chmod(0o755)
         script = rig / 'sessions'
         script.write_text(re.sub(r'[\w/.-]+/swarmctl(?= )', str(wrapper), (BUILD / 'systemd/swarm-orchestrator-sessions').read_text()))
         state = rig / 'sessions-state'
         state.mkdir(exist_ok=True)
-        return subprocess.Popen(['sh', str(script), verb], env={**self.env, 'STATE_DIRECTORY': str(state)}, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True, start_new_session=True)
+        env = {**self.env, 'STATE_DIRECTORY': str(state), 'PATH': f'{rig}:{os.environ["PATH"]}'}
+        return subprocess.Popen(['sh', str(script), verb], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                start_new_session=True)
 
     def await_call(self, n):
         """The script has made so many calls of swarmctl."""

@@ -105,6 +105,7 @@ ok "an ordinary user may look, and is refused what is not his" '
         setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl list | grep one
         if setpriv --reuid 2001 --regid 2001 --clear-groups swarmctl --no-ask-password destroy --yes one; then exit 1; fi
         test "$(swarmctl list --no-legend | wc -l)" = 1
+        journalctl --sync
         denied=$(journalctl -o export MESSAGE_ID=4d3c5dfd5bcd424bafe95737cd16f15a)
         for field in SWARM_SESSION_NAME=one SWARM_OWNER_UID=0 SWARM_ACTOR_UID=2001 SWARM_PROVIDER=swarm; do
                 grep -a "^$field$" <<<"$denied"
@@ -182,6 +183,42 @@ ok "a stop of Docker waits for the files of what has ended" '
         test "$(docker exec $(docker ps -q --filter name=over) cat /home/file)" = precious
         docker service rm bystander
         swarmctl destroy --yes over
+        systemctl disable --now swarm-orchestrator-sessions
+        swarmctl restore one'
+
+# By its own unit the service could not be started, neither by a call nor after a crash, before Docker has stopped.
+ok "a stop of Docker starts the service that does not run, or crashes meanwhile" '
+        systemctl enable --now swarm-orchestrator-sessions
+        docker exec $('"$CONTAINER"') sh -c "echo precious >/home/stopped"
+        systemctl stop swarm-orchestratord
+        systemctl stop docker.socket docker
+        test "$(systemctl show -p Result --value swarm-orchestrator-sessions)" = success
+        test "$(swarmctl list --no-legend --state=hibernated | wc -l)" = 1
+        systemctl start docker
+        until-true 90 "test \"\$(swarmctl list --no-legend --state=running | wc -l)\" = 1"
+        docker exec $('"$CONTAINER"') sh -c "cat /home/stopped; echo precious >/home/crashed"
+        systemctl stop --no-block docker.socket docker
+        until-true 30 "swarmctl list --no-legend | grep hibernating"
+        kill -KILL $('"$PID"')
+        until-true 300 "test \$(systemctl is-active docker) = inactive"
+        test "$(systemctl show -p Result --value swarm-orchestrator-sessions)" = success
+        test "$(swarmctl list --no-legend --state=hibernated | wc -l)" = 1
+        systemctl start docker
+        until-true 90 "test \"\$(swarmctl list --no-legend --state=running | wc -l)\" = 1"
+        docker exec $('"$CONTAINER"') cat /home/stopped /home/crashed
+        systemctl disable --now swarm-orchestrator-sessions
+        swarmctl restore one'
+
+# In a shutdown a start of the service is refused, also while it runs. The journals of both boots are kept.
+host 'systemctl enable --now swarm-orchestrator-sessions
+        docker exec $('"$CONTAINER"') sh -c "echo precious >/home/shutdown"' >&2
+SWARM_RIG_DIR=$dir "$rig" host reboot manager >&2
+ok "a shutdown of the host hibernates the running sessions, and its boot restores them" '
+        until-true 90 "swarmctl list --no-legend | grep running"
+        docker exec $('"$CONTAINER"') grep precious /home/shutdown
+        journalctl -b -1 -o cat -u swarm-orchestratord | grep "Session one: hibernated, was hibernating" | tail -1
+        journalctl -b -1 -o cat -u swarm-orchestrator-sessions | tail -2 | grep "^Stopped "
+        test "$(journalctl -b -1 -o cat -u swarm-orchestrator-sessions | grep -c "Failed with result")" = 0
         systemctl disable --now swarm-orchestrator-sessions
         swarmctl restore one'
 
