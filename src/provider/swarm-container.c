@@ -12,8 +12,17 @@
 
 /* ---- finding the container ---- */
 
+/* An Engine that is about to stop lists no tasks for a moment. What is known to have a container has it until the Engine is asked
+ * for that one: were it taken for gone, a rest would let go of what it wrote since it was frozen. */
+static const SwarmSession *find_last_seen(const SwarmCall *c) {
+        const SwarmSession *ss = swarm_session_find(c->swarm, c->session);
+
+        return ss && ss->container && streq(ss->service, c->service) ? ss : NULL;
+}
+
 static void on_task_found(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
+        const SwarmSession *seen;
         SwarmTask best, t;
         bool found = false;
         const json_t *o;
@@ -31,10 +40,11 @@ static void on_task_found(const EngineAnswer *a, void *userdata) {
                         best = t;
                         found = true;
                 }
-        if (found) {
-                r = free_and_strdup(&c->container, best.container);
+        seen = found ? NULL : find_last_seen(c);
+        if (found || seen) {
+                r = free_and_strdup(&c->container, found ? best.container : seen->container);
                 if (r >= 0)
-                        r = free_and_strdup(&c->node, best.node);
+                        r = free_and_strdup(&c->node, found ? best.node : seen->node);
         }
         if (r < 0)
                 swarm_call_finish(c, r, NULL);

@@ -410,6 +410,35 @@ static void test_list_of_many(void **state) {
         world_close(&w);
 }
 
+/* A frozen container and an Engine that is about to stop, which lists no tasks for a moment, and lets the container run on for its
+ * end. What it wrote then would go with the service: its container is there as long as the Engine does not say otherwise of that one. */
+static void test_rest_without_tasks(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/services/s1", "200 OK", NULL, SERVICE("7", "1", "4") },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+        };
+        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "h/r@sha256:1", .version = 7, .replicas = 1 };
+        SwarmSession *ss;
+        ProviderCall *call;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        assert_int_equal(swarm_session_update(swarm_of(w.p), &service, &ss), 0);
+        swarm_session_set_task(ss, &(const SwarmTask) {
+                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "h/r@sha256:1",
+                .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING,
+        });
+        assert_int_equal(w.p->vtable->rest(w.p, &(const ProviderRest) {
+                .session = "abc", .witness = "{}", .image = "h/r@sha256:2", .generation = 1, .record = "{}",
+        }, on_done, &w, &call), 0);
+        while (!w.done)
+                assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
+        /* of which only its agent could say what became of it, and there is none here */
+        assert_int_equal(w.result, -EBADRQC);
+        world_close(&w);
+}
+
 static void free_provider(Provider *p, const ProviderObservation *o, void *userdata) {
         World *w = userdata;
 
@@ -485,7 +514,7 @@ int main(void) {
                 cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
-                cmocka_unit_test(test_freed_under_a_list),
+                cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
