@@ -98,7 +98,8 @@ int manager_commit_now(Manager *m);
 
 /* ---- manager-observe.c */
 
-/* Its main process ended while the provider was away, or just before: it did not want to. */
+/* Its main process ended while the provider was away, or just before, or as its node was drained or had been missed: it did not
+ * want to. */
 bool session_was_ended_by_engine(const Session *s);
 /* While all nodes are drained or paused no start comes to anything. What is to run is started when one of them is active again. */
 bool session_has_place(const Session *s);

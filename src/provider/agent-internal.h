@@ -23,7 +23,7 @@
 #define SIGNAL_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define TERMINATE_SLACK_USEC (30 * USEC_PER_SEC)        /* beyond the grace */
 #define LAYER_SILENCE_USEC (120 * USEC_PER_SEC)         /* no line from a push */
-#define LAYER_SMALL_USEC (60 * USEC_PER_SEC)            /* no line from a resolve or delete */
+#define LAYER_SMALL_USEC (60 * USEC_PER_SEC)            /* no line from a resolve, verify or delete */
 #define CAPTURE_TIMEOUT_USEC (2 * 3600 * USEC_PER_SEC)  /* whole, with waiting */
 #define THAW_ALL_TIMEOUT_SEC 10                         /* each container, in agent_thaw_all() */
 
@@ -65,7 +65,7 @@ struct Agent {
         unsigned n_captures_running;
         AgentWatch *watches;            /* of containers whose files are being read, or were and are to be killed for it */
 
-        LayerJob *jobs;                 /* resolve and delete: running ones, then those that wait */
+        LayerJob *jobs;                 /* resolve, verify and delete: running ones, then those that wait */
         unsigned n_jobs, n_jobs_running;
         ImageEntry *images;             /* by reference: being resolved, or resolved lately */
 };

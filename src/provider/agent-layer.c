@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* swarm-layer, the child that alone speaks with registries: how it is started, and its short jobs (resolve, delete).
+/* swarm-layer, the child that alone speaks with registries: how it is started, and its jobs beside saving (resolve, verify, delete).
  * The same reference asked for by many is resolved once. */
 
 #include <linux/capability.h>

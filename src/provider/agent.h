@@ -11,7 +11,7 @@
  * of the container, which was killed while it was frozen, so that a kill can be followed up after a crash.
  *
  * At most two captures at a time, one per container, the others wait in stage "waiting"; at most four requests to
- * registries for resolve and delete. Every step has a deadline; they stand in agent-internal.h. */
+ * registries for resolve, verify and delete. Every step has a deadline; they stand in agent-internal.h. */
 
 #include <systemd/sd-event.h>
 
