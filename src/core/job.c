@@ -208,7 +208,7 @@ int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
 static bool refuse_if_impossible(Session *s, Job *j) {
         Refusal *error = NULL;
 
-        if (session_state_allows(s->state, j->type) && session_check_generation(s, j->type, &j->options, &error) >= 0)
+        if (session_allows(s, j->type) && session_check_generation(s, j->type, &j->options, &error) >= 0)
                 return false;
         if (!error)
                 (void) refuse(&error, REFUSAL_WRONG_STATE, "Session \"%s\" is %s by now, so %s is not possible any more. %s", s->name,

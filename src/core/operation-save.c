@@ -350,10 +350,23 @@ static void step_log_saved(Operation *o) {
         operation_next(o);
 }
 
+/* It is at rest, and is not started again by itself any more. */
+static void step_stay(Operation *o) {
+        Session *s = o->session;
+
+        s->wanted = false;
+        s->failures = 0;
+        timer_disarm(s->retry);
+        session_mark_dirty(s);
+        session_set_state(s, s->state, NULL);
+        operation_commit_surely(o);
+}
+
 #define STEPS_REST step_save_proven, step_rest, step_save_rested, step_log_saved
 
 const operation_step operation_steps_hibernate[] = { step_intend_hibernate, step_capture_hold, STEPS_REST, NULL };
 const operation_step operation_steps_stop[] = { step_intend_stop, step_terminate, step_terminated, step_capture_exited, STEPS_REST, NULL };
+const operation_step operation_steps_stay[] = { step_stay, NULL };
 const operation_step operation_steps_save_exited[] = { step_intend_save_exited, step_terminate_again, step_capture_exited, STEPS_REST, NULL };
 const operation_step operation_steps_snapshot[] = { step_intend_snapshot, step_capture_thaw, step_save_proven, step_save_kept, step_log_saved, NULL };
 /* After a crash between the record and the end. */

@@ -82,6 +82,6 @@ void operation_discarded(Operation *o);         /* it has done so */
 /* For what must not fail any more: tries again until the store takes it. */
 void operation_commit_surely(Operation *o);
 
-extern const operation_step operation_steps_create[], operation_steps_up[], operation_steps_hibernate[], operation_steps_stop[],
+extern const operation_step operation_steps_create[], operation_steps_up[], operation_steps_hibernate[], operation_steps_stop[], operation_steps_stay[],
         operation_steps_save_exited[], operation_steps_snapshot[], operation_steps_discard[], operation_steps_lay_down[], operation_steps_finish_rest[],
         operation_steps_finish_record[], operation_steps_ask[], operation_steps_destroy[], operation_steps_forget[], operation_steps_delete_snapshot[];

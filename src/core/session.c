@@ -189,6 +189,10 @@ int session_burn_generation(Session *s, Job *job, Snapshot **ret) {
         return 0;
 }
 
+bool session_allows(const Session *s, JobType verb) {
+        return session_state_allows(s->state, verb) || (verb == JOB_STOP && session_state_is_rest(s->state) && s->wanted);
+}
+
 static const char *state_remark(const Session *s) {
         return isempty(s->state_detail) ? "" : ": ";
 }
@@ -269,7 +273,7 @@ static int check_queue(Session *s, JobType verb, uid_t actor, Refusal **reterr) 
         r = usage_check_jobs(m, actor, reterr);
         if (r < 0)
                 return r;
-        if (s->jobs || session_state_allows(s->state, verb))
+        if (s->jobs || session_allows(s, verb))
                 return 0;
         return refuse(reterr, REFUSAL_WRONG_STATE, "Session \"%s\" is %s, so %s is not possible now. %s", s->name, session_state_to_string(s->state),
                       job_type_to_string(verb), session_state_remedy(s->state, verb));

@@ -102,6 +102,28 @@ static void test_drained(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Whoever does not want it to go on says so. */
+static void test_drained_and_stopped(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "stays");
+
+        assert_int_equal(fake_set_drained(f->p, "fake-1", true), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, is_at_rest(s));
+        run_job(f, s, JOB_STOP, NULL);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_null(s->state_detail);
+        expect_refused(s, JOB_STOP, NULL, REFUSAL_WRONG_STATE);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", false), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", false), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "active"));
+        assert_true(is_at_rest(s));
+        run_job(f, s, JOB_START, NULL);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static usec_t shifted_now(void) {
         return 3600 * USEC_PER_SEC;
 }
@@ -415,6 +437,7 @@ int main(void) {
                 T(test_lost_and_never_saved),
                 T(test_node_away_for_a_moment),
                 T(test_drained),
+                T(test_drained_and_stopped),
                 T(test_clock_set_back),
                 T(test_memory_used_up),
                 T(test_node_reboot),
