@@ -239,6 +239,8 @@ int bus_flags_read(sd_bus_message *m, const char *what, uint64_t known, uint64_t
         r = sd_bus_message_read_basic(m, 't', &flags);
         if (r < 0)
                 return r;
+        if ((flags & ~known) && known == 0)
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "%s: unknown flag 0x%" PRIx64 ". There are none; write 0.", what, flags);
         if (flags & ~known)
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "%s: unknown flag 0x%" PRIx64 "; known are 0x%" PRIx64 ".", what,
                               flags & ~known, known);
