@@ -10,6 +10,9 @@ struct AgentFreeze {
         Agent *agent;
         char *container;
         EngineCall *request;
+        Timer *timer;                   /* the next attempt */
+        Backoff backoff;
+        usec_t deadline_usec;           /* CLOCK_BOOTTIME */
         agent_freeze_cb cb;             /* NULL: abandoned */
         void *userdata;
         AgentThawWait *thaw;            /* it is undone */
@@ -195,6 +198,7 @@ int agent_thaw_begin(Agent *a, const char *container, agent_freeze_cb cb, void *
 static void freeze_free(AgentFreeze *f) {
         DL_DELETE(f->agent->freezes, f);
         engine_call_cancel(f->request);
+        timer_free(f->timer);
         agent_thaw_forget(f->thaw);
         refusal_free(f->refusal);
         free(f->container);
@@ -227,6 +231,17 @@ static void freeze_undo(AgentFreeze *f, int r, Refusal *refusal) {
                 on_thawed_again(f, r, NULL);
 }
 
+/* A process that opens a large file of its image for writing is in the kernel until that is copied, and cannot be frozen before.
+ * Source: runc libcontainer/cgroups/fs/freezer.go, which tries for some seconds, then thaws. */
+static bool answer_is_passing(const EngineAnswer *answer) {
+        return answer->status == 500 && answer->message && strstr(answer->message, "unable to freeze");
+}
+
+static bool freeze_again(AgentFreeze *f) {
+        usec_t wait = backoff_next(&f->backoff);
+        return f->cb && agent_now(CLOCK_BOOTTIME) + wait < f->deadline_usec && timer_arm(f->timer, wait) >= 0;
+}
+
 static void on_paused(const EngineAnswer *answer, void *userdata) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         AgentFreeze *f = userdata;
@@ -237,7 +252,14 @@ static void on_paused(const EngineAnswer *answer, void *userdata) {
                 freeze_finish(f, 0, NULL);
                 return;
         }
-        if (answer->status == 409 && answer->message && strstr(answer->message, "already paused"))
+        if (answer_is_passing(answer) && freeze_again(f))
+                return;
+        if (answer_is_passing(answer))
+                r = refuse(&refusal, REFUSAL_PROVIDER_FAILED,
+                           "Container %.*s cannot be frozen: one of its processes waits in the kernel, as for a large file that is being copied or a slow "
+                           "disk. Try again when it has gone on, or stop the session. The Docker Engine at %s says: %s.", CONTAINER_SHORT, f->container,
+                           engine_socket(f->agent->engine), answer->message);
+        else if (answer->status == 409 && answer->message && strstr(answer->message, "already paused"))
                 r = refuse(&refusal, REFUSAL_BUSY, "Container %.*s is paused by somebody else. Unpause it first.",
                            CONTAINER_SHORT, f->container);
         else
@@ -250,27 +272,49 @@ static void on_paused(const EngineAnswer *answer, void *userdata) {
         freeze_finish(f, r, refusal);
 }
 
+static int freeze_send(AgentFreeze *f) {
+        return agent_request(f->agent, &(const AgentRequest) {
+                .method = "POST",
+                .container = f->container,
+                .verb = "pause",
+                .timeout_usec = FREEZE_TIMEOUT_USEC,
+                .once = true,
+                .on_done = on_paused,
+                .userdata = f,
+        }, &f->request);
+}
+
+static void on_freeze_timer(void *userdata) {
+        AgentFreeze *f = userdata;
+        int r = f->cb ? freeze_send(f) : -ECANCELED;
+
+        if (r >= 0)
+                return;
+        (void) note_remove(f->agent->frozen_dir, f->container);
+        freeze_finish(f, r, NULL);
+}
+
 int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret) {
         AgentFreeze *f = calloc(1, sizeof(*f));
         int r;
 
         if (!f)
                 return -ENOMEM;
-        *f = (AgentFreeze) { .agent = a, .cb = cb, .userdata = userdata };
+        *f = (AgentFreeze) {
+                .agent = a,
+                .cb = cb,
+                .userdata = userdata,
+                .backoff = { .min_usec = 50 * USEC_PER_MSEC, .max_usec = USEC_PER_SEC },
+                .deadline_usec = agent_now(CLOCK_BOOTTIME) + FREEZE_TIMEOUT_USEC,
+        };
         DL_APPEND(a->freezes, f);
         r = free_and_strdup(&f->container, container);
         if (r >= 0)
+                r = timer_new(a->event, on_freeze_timer, f, &f->timer);
+        if (r >= 0)
                 r = note_write_frozen(a->frozen_dir, container);
         if (r >= 0)
-                r = agent_request(a, &(const AgentRequest) {
-                        .method = "POST",
-                        .container = container,
-                        .verb = "pause",
-                        .timeout_usec = FREEZE_TIMEOUT_USEC,
-                        .once = true,
-                        .on_done = on_paused,
-                        .userdata = f,
-                }, &f->request);
+                r = freeze_send(f);
         if (r < 0) {
                 if (f->container)
                         (void) note_remove(a->frozen_dir, container);

@@ -155,7 +155,10 @@ static void answer_pause(Fixture *f, int fd) {
                 struct timespec ts = { .tv_nsec = m->pause_delay_ms * 1000000L };
                 (void) nanosleep(&ts, NULL);
         }
-        if (m->fail_pause)
+        if (m->n_busy_pause > 0) {
+                m->n_busy_pause--;
+                answer(fd, 500, "{\"message\":\"Cannot pause container: OCI runtime pause failed: unable to freeze: unknown\"}");
+        } else if (m->fail_pause)
                 answer(fd, m->fail_pause, "{\"message\":\"the test says no\"}");
         else if (m->paused)
                 answer(fd, 409, "{\"message\":\"Container is already paused\"}");

@@ -27,6 +27,7 @@ typedef struct Model {
         const char *mounts;             /* JSON */
         const char *driver;             /* JSON of GraphDriver */
         int fail_pause;                 /* status of the next answers, 0 = as the model says */
+        unsigned n_busy_pause;          /* so many of the next ones find a process that cannot be frozen now */
         int fail_unpause, n_fail_unpause;
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */

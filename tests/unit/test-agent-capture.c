@@ -163,6 +163,27 @@ static void test_refusals(void **state) {
         assert_int_equal(begin_capture(f, "../x", CAPTURE_HOLD, "hold", NULL), -EINVAL);
 }
 
+/* A process that is in the kernel for long is waited for; who is given up meanwhile is not frozen after all. */
+static void test_busy(void **state) {
+        Fixture *f = *state;
+        ProviderCall *call;
+        NEED_CGROUP(f);
+
+        MODEL(f, m->n_busy_pause = 3);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_int_equal(MODEL(f, m->n_pause), 4);
+        assert_true(MODEL(f, m->paused));
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+
+        MODEL(f, m->n_busy_pause = UINT32_MAX);
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", &call), 0);
+        UNTIL(f, MODEL(f, m->n_pause) > 5);
+        provider_call_cancel(call);
+        UNTIL(f, !agent_freeze_is_unsettled(f->a, ID));
+        assert_false(noted(f));
+        assert_false(MODEL(f, m->paused));
+}
+
 #define SNAPSHOTS "io.containerd.snapshotter.v1.overlayfs/snapshots"
 
 /* In the child: a root directory like that of a container, its files at <dir>/<upper>. */
@@ -457,6 +478,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_being_removed, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
