@@ -24,6 +24,8 @@ void session_changed(Session *s, uint64_t mask);
                    .actor_uid = (j) ? (j)->actor_uid : UID_UNSET, .job = (j) ? (j)->id : 0,                       \
                    .provider = (s)->provider_name, .node = (s)->node)
 
+/* In its state that verb may begin; also a stop of what is at rest and is to be started again by itself, which then is not. */
+bool session_allows(const Session *s, JobType verb);
 /* The provider has accepted that a task is wanted, or none: what it said before that is out of date. */
 void session_expect_task(Session *s, bool wanted);
 
@@ -101,8 +103,6 @@ int manager_commit_now(Manager *m);
 /* Its main process ended while the provider was away, or just before, or as its node was drained or had been missed: it did not
  * want to. */
 bool session_was_ended_by_engine(const Session *s);
-/* In its state that verb may begin; also a stop of what is at rest and is to be started again by itself, which then is not. */
-bool session_allows(const Session *s, JobType verb);
 /* While all nodes are drained or paused no start comes to anything. What is to run is started when one of them is active again. */
 bool session_has_place(const Session *s);
 
