@@ -124,7 +124,7 @@ static int stream_step(JsonStream *s, char c) {
 }
 
 static int stream_emit(JsonStream *s, json_stream_cb cb, void *userdata) {
-        _cleanup_json_ json_t *o = json_loadb(s->buffer, s->size, 0, NULL);
+        _cleanup_json_ json_t *o = json_loadb(s->buffer, s->size, JSON_ALLOW_NUL, NULL);
 
         s->size = 0;
         return o ? cb(o, userdata) : -EBADMSG;

@@ -344,7 +344,7 @@ static void on_http_done(HttpRequest *req, const HttpResponse *response, void *u
                 return;
         }
         if (response->body)
-                json = json_loadb(response->body, response->body_size, JSON_DECODE_ANY, NULL);
+                json = json_loadb(response->body, response->body_size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
         message = json_string_at(json, "message") ?: c->stream_error;
         if (call_agree_again(c, req, response->status, message)) {
                 c->http = NULL;

@@ -217,6 +217,23 @@ static void test_out_of_reach(void **state) {
         assert_int_equal(f->outcome, ENGINE_RETRYABLE);
 }
 
+/* Who may make containers may give them labels of any characters. What he does so ends nobody's watch and no list. */
+static void test_nul_in_a_string(void **state) {
+        Fixture *f = *state;
+        static const Exchange script[] = {
+                PING("1.41"),
+                { "GET /v1.41/events", "200 OK", NULL, "{\"Type\":\"a\",\"x\":\"1\\u00002\"}{\"Type\":\"b\"}" },
+                { "GET /v1.41/networks", "200 OK", NULL, "[{\"Labels\":{\"x\":\"1\\u00002\"}}]" },
+        };
+
+        serve(f, script, ELEMENTSOF(script));
+        call(f, "GET", "/events", NULL, (EngineRequest) { .on_object = on_object, .timeout_usec = USEC_INFINITY });
+        assert_int_equal(f->outcome, ENGINE_OK);
+        assert_int_equal(f->objects, 2);
+        call(f, "GET", "/networks", NULL, (EngineRequest) { .list = true });
+        assert_int_equal(f->outcome, ENGINE_OK);
+}
+
 static void test_stream(void **state) {
         Fixture *f = *state;
         static const Exchange script[] = {
@@ -313,8 +330,8 @@ static void test_values(void **state) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_versions), T(test_too_old), T(test_outcomes), T(test_retries), T(test_out_of_reach), T(test_stream),
-                T(test_versions), T(test_too_old), T(test_lists), T(test_retries), T(test_out_of_reach), T(test_stream),
+                T(test_versions), T(test_too_old), T(test_outcomes), T(test_lists), T(test_retries), T(test_out_of_reach), T(test_stream),
+                T(test_nul_in_a_string),
                 cmocka_unit_test(test_json_stream), cmocka_unit_test(test_values),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
