@@ -232,9 +232,11 @@ static void freeze_undo(AgentFreeze *f, int r, Refusal *refusal) {
 }
 
 /* A process that opens a large file of its image for writing is in the kernel until that is copied, and cannot be frozen before.
- * Source: runc libcontainer/cgroups/fs/freezer.go, which tries for some seconds, then thaws. */
+ * Source: runc libcontainer/cgroups/fs/freezer.go, which tries for some seconds, then thaws; fs2/freezer.go tries for 10 s, and
+ * leaves a cgroup that the kernel freezes when it can, of which the Engine knows when it has frozen it once more. */
 static bool answer_is_passing(const EngineAnswer *answer) {
-        return answer->status == 500 && answer->message && strstr(answer->message, "unable to freeze");
+        return answer->status == 500 && answer->message &&
+               (strstr(answer->message, "unable to freeze") || strstr(answer->message, "waiting for the cgroup to freeze"));
 }
 
 static bool freeze_again(AgentFreeze *f) {

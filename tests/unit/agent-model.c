@@ -156,8 +156,10 @@ static void answer_pause(Fixture *f, int fd) {
                 (void) nanosleep(&ts, NULL);
         }
         if (m->n_busy_pause > 0) {
-                m->n_busy_pause--;
-                answer(fd, 500, "{\"message\":\"Cannot pause container: OCI runtime pause failed: unable to freeze: unknown\"}");
+                /* What runc says with either version of control groups. */
+                answer(fd, 500, m->n_busy_pause-- % 2 == 0 ?
+                       "{\"message\":\"Cannot pause container: OCI runtime pause failed: unable to freeze: unknown\"}" :
+                       "{\"message\":\"Cannot pause container: OCI runtime pause failed: timeout of 10s reached waiting for the cgroup to freeze: unknown\"}");
         } else if (m->fail_pause)
                 answer(fd, m->fail_pause, "{\"message\":\"the test says no\"}");
         else if (m->paused)
