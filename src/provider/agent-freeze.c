@@ -94,48 +94,81 @@ static void thaw_again_or_fail(AgentThaw *t, const EngineAnswer *answer) {
         thaw_finish(t, r, refusal);
 }
 
-/* What the Engine says of a container that is not frozen: moby daemon/unpause.go answers 500 "is not paused", and 409
- * "is not running". */
-static bool answer_is_thawed(const EngineAnswer *answer) {
-        if (answer->outcome == ENGINE_OK || answer->status == 404)
-                return true;
-        return answer->message && (strstr(answer->message, "is not paused") || strstr(answer->message, "is not running"));
-}
+static void thaw_done(AgentThaw *t) {
+        int r = note_remove(t->agent->frozen_dir, t->container);
 
-static void on_unpaused(const EngineAnswer *answer, void *userdata) {
-        AgentThaw *t = userdata;
-        int r;
-
-        t->request = NULL;
-        if (!answer_is_thawed(answer)) {
-                thaw_again_or_fail(t, answer);
-                return;
-        }
-        r = note_remove(t->agent->frozen_dir, t->container);
         if (r < 0)
                 log_warning_errno(r, "The note of container %.*s cannot be removed from %s: %m", CONTAINER_SHORT, t->container,
                                   t->agent->frozen_dir);
         thaw_finish(t, r, NULL);
 }
 
-static int thaw_send(AgentThaw *t) {
+static int thaw_ask(AgentThaw *t, const char *method, const char *verb, engine_cb on_done) {
         return agent_request(t->agent, &(const AgentRequest) {
-                .method = "POST",
+                .method = method,
                 .container = t->container,
-                .verb = "unpause",
+                .verb = verb,
                 .timeout_usec = FREEZE_TIMEOUT_USEC,
                 .once = true,
-                .on_done = on_unpaused,
+                .on_done = on_done,
                 .userdata = t,
         }, &t->request);
 }
 
-static void on_thaw_timer(void *userdata) {
-        AgentThaw *t = userdata;
-        int r = thaw_send(t);
-
+static void thaw_go_on(AgentThaw *t, int r) {
         if (r < 0)
                 thaw_finish(t, r, NULL);
+}
+
+static void on_frozen_after_all(const EngineAnswer *answer, void *userdata) {
+        AgentThaw *t = userdata;
+
+        t->request = NULL;
+        if (answer->outcome == ENGINE_OK)
+                thaw_go_on(t, thaw_send(t));
+        else
+                thaw_again_or_fail(t, answer);
+}
+
+/* It runs, says the Engine. But where the freeze has failed it may be frozen still, or later, and only what the Engine has frozen is
+ * thawed by it: so it is frozen first. */
+static void on_looked(const EngineAnswer *answer, void *userdata) {
+        AgentThaw *t = userdata;
+
+        t->request = NULL;
+        if (answer->outcome == ENGINE_OK && cgroup_is_to_freeze((pid_t) json_integer_at(answer->json, "State", "Pid")))
+                thaw_go_on(t, thaw_ask(t, "POST", "pause", on_frozen_after_all));
+        else if (answer->outcome == ENGINE_OK || answer->status == 404)
+                thaw_done(t);
+        else
+                thaw_again_or_fail(t, answer);
+}
+
+/* moby daemon/unpause.go answers 500 "is not paused", and 409 "is not running". */
+static bool answer_has(const EngineAnswer *answer, const char *words) {
+        return answer->message && strstr(answer->message, words);
+}
+
+static void on_unpaused(const EngineAnswer *answer, void *userdata) {
+        AgentThaw *t = userdata;
+
+        t->request = NULL;
+        if (answer->outcome == ENGINE_OK || answer->status == 404 || answer_has(answer, "is not running"))
+                thaw_done(t);
+        else if (answer_has(answer, "is not paused"))
+                thaw_go_on(t, thaw_ask(t, "GET", "json", on_looked));
+        else
+                thaw_again_or_fail(t, answer);
+}
+
+static int thaw_send(AgentThaw *t) {
+        return thaw_ask(t, "POST", "unpause", on_unpaused);
+}
+
+static void on_thaw_timer(void *userdata) {
+        AgentThaw *t = userdata;
+
+        thaw_go_on(t, thaw_send(t));
 }
 
 static AgentThaw *find_thaw(const Agent *a, const char *container) {
@@ -233,10 +266,9 @@ static void freeze_undo(AgentFreeze *f, int r, Refusal *refusal) {
 
 /* A process that opens a large file of its image for writing is in the kernel until that is copied, and cannot be frozen before.
  * Source: runc libcontainer/cgroups/fs/freezer.go, which tries for some seconds, then thaws; fs2/freezer.go tries for 10 s, and
- * leaves a cgroup that the kernel freezes when it can, of which the Engine knows when it has frozen it once more. */
+ * leaves a cgroup that is frozen whenever that becomes possible (opencontainers/runc issue 5325). */
 static bool answer_is_passing(const EngineAnswer *answer) {
-        return answer->status == 500 && answer->message &&
-               (strstr(answer->message, "unable to freeze") || strstr(answer->message, "waiting for the cgroup to freeze"));
+        return answer->status == 500 && (answer_has(answer, "unable to freeze") || answer_has(answer, "waiting for the cgroup to freeze"));
 }
 
 static bool freeze_again(AgentFreeze *f) {
@@ -261,12 +293,12 @@ static void on_paused(const EngineAnswer *answer, void *userdata) {
                            "Container %.*s cannot be frozen: one of its processes waits in the kernel, as for a large file that is being copied or a slow "
                            "disk. Try again when it has gone on, or stop the session. The Docker Engine at %s says: %s.", CONTAINER_SHORT, f->container,
                            engine_socket(f->agent->engine), answer->message);
-        else if (answer->status == 409 && answer->message && strstr(answer->message, "already paused"))
+        else if (answer->status == 409 && answer_has(answer, "already paused"))
                 r = refuse(&refusal, REFUSAL_BUSY, "Container %.*s is paused by somebody else. Unpause it first.",
                            CONTAINER_SHORT, f->container);
         else
                 r = agent_refuse_answer(f->agent, f->container, "freeze", answer, &refusal);
-        if (answer->outcome == ENGINE_OK || answer->outcome == ENGINE_UNKNOWN) {
+        if (answer->outcome == ENGINE_OK || answer->outcome == ENGINE_UNKNOWN || answer->status == 500) {
                 freeze_undo(f, r, TAKE_PTR(refusal));
                 return;
         }
@@ -290,10 +322,8 @@ static void on_freeze_timer(void *userdata) {
         AgentFreeze *f = userdata;
         int r = f->cb ? freeze_send(f) : -ECANCELED;
 
-        if (r >= 0)
-                return;
-        (void) note_remove(f->agent->frozen_dir, f->container);
-        freeze_finish(f, r, NULL);
+        if (r < 0)
+                freeze_undo(f, r, NULL);
 }
 
 int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret) {

@@ -158,6 +158,9 @@ int agent_end_main(pid_t first);
 
 /* The content of that file of that controller's cgroup of the process; `controller` as below. -ENOENT: none. */
 int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret);
+/* Its cgroup is frozen, or will be as soon as what its processes do in the kernel allows: cgroup.freeze of cgroup v2. Version 1 is
+ * not asked, where a freeze that fails is undone. */
+bool cgroup_is_to_freeze(pid_t pid);
 /* The cpu time that the container's cgroup has used. */
 int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 /* The path below the controller's mount point, from /proc/PID/cgroup, and where that controller is mounted, from

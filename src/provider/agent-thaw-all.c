@@ -6,8 +6,9 @@
 
 #include "basic/log.h"
 #include "provider/agent-internal.h"
+#include "provider/engine-json.h"
 
-#define ANSWER_MAX (64 * KIB)
+#define ANSWER_MAX (4 * MIB)
 
 /* The HTTP status, or negative. Without a version in the path the Engine takes its own newest. */
 static long engine_ask(const char *engine_socket, const char *method, const char *container, const char *verb, char **ret_body) {
@@ -26,9 +27,33 @@ static long engine_ask(const char *engine_socket, const char *method, const char
         return r < 0 ? r : status;
 }
 
+static bool is_to_freeze(const char *engine_socket, const char *container) {
+        _cleanup_free_ char *answer = NULL;
+        long status = engine_ask(engine_socket, "GET", container, "json", &answer);
+        _cleanup_json_ json_t *json = status == 200 && answer ? json_loads(answer, 0, NULL) : NULL;
+
+        return json && cgroup_is_to_freeze((pid_t) json_integer_at(json, "State", "Pid"));
+}
+
+/* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. */
+static long unpause(const char *engine_socket, const char *container, char **ret_answer) {
+        _cleanup_free_ char *answer = NULL, *frozen = NULL;
+        long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
+
+        if (!answer || !strstr(answer, "is not paused") || !is_to_freeze(engine_socket, container)) {
+                *ret_answer = TAKE_PTR(answer);
+                return status;
+        }
+        status = engine_ask(engine_socket, "POST", container, "pause", &frozen);
+        if (status == 204)
+                return engine_ask(engine_socket, "POST", container, "unpause", ret_answer);
+        *ret_answer = TAKE_PTR(frozen);
+        return status;
+}
+
 int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir) {
         _cleanup_free_ char *answer = NULL;
-        long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
+        long status = unpause(engine_socket, container, &answer);
         bool thawed = status == 204 || status == 404 ||
                       (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
 

@@ -101,6 +101,12 @@ int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret)
         return file ? read_file(file, PROC_FILE_MAX, ret) : -ENOMEM;
 }
 
+bool cgroup_is_to_freeze(pid_t pid) {
+        _cleanup_free_ char *freeze = NULL;
+
+        return pid > 0 && cgroup_read(pid, "", "cgroup.freeze", &freeze) >= 0 && startswith(freeze, "1");
+}
+
 static int parse_usage_usec(const char *stat, uint64_t *ret) {
         const char *p = startswith(stat, "usage_usec ") ? stat : strstr(stat, "\nusage_usec ");
         char digits[32];

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -147,6 +150,16 @@ void let_run(Fixture *f) {
         wait_quiet(f);
 }
 
+/* As runc does in version 2 of control groups. */
+static void write_freeze(const Model *m, const char *value) {
+        int fd = m->unified_fd > 0 ? openat(m->unified_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC) : -1;
+
+        if (fd >= 0) {
+                (void) !write(fd, value, 1);
+                (void) close(fd);
+        }
+}
+
 static void answer_pause(Fixture *f, int fd) {
         Model *m = &f->model;
 
@@ -156,6 +169,7 @@ static void answer_pause(Fixture *f, int fd) {
                 (void) nanosleep(&ts, NULL);
         }
         if (m->n_busy_pause > 0) {
+                write_freeze(m, "1");
                 /* What runc says with either version of control groups. */
                 answer(fd, 500, m->n_busy_pause-- % 2 == 0 ?
                        "{\"message\":\"Cannot pause container: OCI runtime pause failed: unable to freeze: unknown\"}" :
@@ -168,6 +182,7 @@ static void answer_pause(Fixture *f, int fd) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
         else {
                 m->paused = true;
+                write_freeze(m, "1");
                 m->events[0] = 0;
                 remember(m, PAUSED);
                 if (!m->drop_pause)
@@ -188,6 +203,7 @@ static void answer_unpause(Fixture *f, int fd) {
                 answer(fd, 500, "{\"message\":\"Container is not paused\"}");
         else {
                 m->paused = false;
+                write_freeze(m, "0");
                 remember(m, "{\"Action\":\"unpause\"}\n");
                 /* Who asks since the next pause is not told of it. */
                 m->events[0] = 0;
@@ -377,6 +393,54 @@ static bool child_enter_cgroup(Fixture *f) {
         return false;
 }
 
+static bool write_procs(int dir, pid_t pid) {
+        int fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        bool written = fd >= 0 && dprintf(fd, "%i\n", pid) > 0;
+
+        if (fd >= 0)
+                (void) close(fd);
+        return written;
+}
+
+/* Where the machine has version 1, version 2 is mounted for this process alone. */
+int child_enter_unified(Fixture *f) {
+        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i", mount_point, getpid());
+        int fd;
+
+        if (strncmp(f->cgroup, "/sys/fs/cgroup/swarm-", strlen("/sys/fs/cgroup/swarm-")) == 0)
+                return f->model.unified_fd = open(f->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mkdir(mount_point, 0755) < 0 ||
+            mount("cgroup2", mount_point, "cgroup2", 0, NULL) < 0 || mkdir(cgroup, 0755) < 0)
+                return -1;
+        fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || !write_procs(fd, f->child))
+                return -1;
+        return f->model.unified_fd = fd;
+}
+
+void child_leave_unified(Fixture *f) {
+        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i", mount_point, getpid());
+        int root = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        (void) close(f->model.unified_fd);
+        f->model.unified_fd = 0;
+        if (root < 0)
+                return;
+        assert_true(write_procs(root, f->child));
+        (void) close(root);
+        assert_int_equal(rmdir(cgroup), 0);
+        assert_int_equal(umount(mount_point), 0);
+}
+
+char child_freeze(Fixture *f) {
+        int fd = openat(f->model.unified_fd, "cgroup.freeze", O_RDONLY | O_CLOEXEC);
+        char c = 0;
+
+        assert_int_equal(read(fd, &c, 1), 1);
+        (void) close(fd);
+        return c;
+}
+
 static void start_child(Fixture *f) {
         f->child = fork();
         assert_true(f->child >= 0);
@@ -433,7 +497,7 @@ int setup(void **state) {
 
 int teardown(void **state) {
         Fixture *f = *state;
-        _cleanup_free_ char *command = strformat("rm -rf %s", f->dir);
+        _cleanup_free_ char *command = strformat("rm -rf --one-file-system %s", f->dir);
 
         agent_free(f->a);
         http_free(f->http);

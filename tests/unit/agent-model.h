@@ -28,6 +28,7 @@ typedef struct Model {
         const char *driver;             /* JSON of GraphDriver */
         int fail_pause;                 /* status of the next answers, 0 = as the model says */
         unsigned n_busy_pause;          /* so many of the next ones find a process that cannot be frozen now */
+        int unified_fd;                 /* the child's cgroup of version 2, which they leave as one that is to be frozen; 0: none */
         int fail_unpause, n_fail_unpause;
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */
@@ -70,6 +71,12 @@ int setup(void **state);
 int teardown(void **state);
 /* Without a control group of the test's own there is no witness. */
 #define NEED_CGROUP(f) if (!(f)->cgroup[0]) skip()
+
+/* Moves the child into a control group of version 2, as the container's, whose directory that is. -1: none can be made. */
+int child_enter_unified(Fixture *f);
+void child_leave_unified(Fixture *f);
+/* What its cgroup.freeze says: '0' or '1'. */
+char child_freeze(Fixture *f);
 
 /* Another agent, in the place of one that was freed. */
 void make_agent(Fixture *f);

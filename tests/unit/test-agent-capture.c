@@ -184,6 +184,44 @@ static void test_busy(void **state) {
         assert_false(MODEL(f, m->paused));
 }
 
+/* A freeze that has failed with version 2 of control groups comes to pass later, while the Engine says that the container runs. */
+static void test_half_frozen(void **state) {
+        Fixture *f = *state;
+        ProviderCall *call;
+        NEED_CGROUP(f);
+        if (child_enter_unified(f) < 0)
+                skip();
+
+        MODEL(f, m->n_busy_pause = UINT32_MAX);
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", &call), 0);
+        UNTIL(f, MODEL(f, m->n_pause) > 2);
+        assert_int_equal(child_freeze(f), '1');
+        provider_call_cancel(call);
+        MODEL(f, m->n_busy_pause = 2);
+        UNTIL(f, !agent_freeze_is_unsettled(f->a, ID));
+        assert_int_equal(child_freeze(f), '0');
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+
+        /* Refused for something else, and carried out in part all the same. */
+        MODEL(f, m->fail_pause = 500);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), -EBADRQC);
+        assert_false(noted(f));
+
+        /* The service ends meanwhile. */
+        MODEL(f, (m->fail_pause = 0, m->n_busy_pause = UINT32_MAX));
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", &call), 0);
+        UNTIL(f, MODEL(f, m->n_busy_pause) < UINT32_MAX && child_freeze(f) == '1');
+        agent_free(f->a);
+        make_agent(f);
+        assert_true(noted(f));
+        MODEL(f, m->n_busy_pause = 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(child_freeze(f), '0');
+        assert_false(noted(f));
+        child_leave_unified(f);
+}
+
 #define SNAPSHOTS "io.containerd.snapshotter.v1.overlayfs/snapshots"
 
 /* In the child: a root directory like that of a container, its files at <dir>/<upper>. */
@@ -479,6 +517,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_out_of_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_half_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_noted, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_upper_elsewhere, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_runs_during_capture, setup, teardown),
