@@ -251,6 +251,12 @@ class Completion(SwarmctlTest):
     """What bash offers for a line that ends at the cursor; as readline does it, "=" is a word of its own."""
     SCRIPT = SOURCE / 'tools/swarmctl/completion/swarmctl.bash'
 
+    def words_of(self, *shell):
+        env = {**self.env, 'PATH': f'{os.path.dirname(SWARMCTL)}:{self.env["PATH"]}'}
+        done = subprocess.run(shell, env=env, capture_output=True, text=True, timeout=60, check=True)
+        self.assertEqual(done.stderr, '')
+        return done.stdout.split()
+
     def offers(self, line):
         words = re.findall(r'=|[^ =]+', line) + ([''] if line[-1] in ' =' else [])
         if words[-2:] == ['=', '']:
@@ -258,10 +264,7 @@ class Completion(SwarmctlTest):
         script = f"""compopt() {{ :; }}; . {shlex.quote(str(self.SCRIPT))}
             COMP_WORDS=({' '.join(map(shlex.quote, words))}) COMP_CWORD={len(words) - 1}
             _swarmctl; printf '%s\\n' "${{COMPREPLY[@]}}" """
-        env = {**self.env, 'PATH': f'{os.path.dirname(SWARMCTL)}:{self.env["PATH"]}'}
-        done = subprocess.run(['bash', '-c', script], env=env, capture_output=True, text=True, timeout=60, check=True)
-        self.assertEqual(done.stderr, '')
-        return done.stdout.split()
+        return self.words_of('bash', '-c', script)
 
     def test_lines(self):
         self.session('saved')
@@ -283,10 +286,7 @@ class Completion(SwarmctlTest):
         script = f"""compset() {{ PREFIX=${{PREFIX#*=}} }}; compadd() {{ shift; offered=(${{(M)@:#$PREFIX*}}) }}
             words=({' '.join(map(shlex.quote, words))}) CURRENT={len(words)} PREFIX={shlex.quote(words[-1])} offered=()
             . {shlex.quote(str(SOURCE / 'tools/swarmctl/completion/_swarmctl'))}; print -l -- $offered"""
-        env = {**self.env, 'PATH': f'{os.path.dirname(SWARMCTL)}:{self.env["PATH"]}'}
-        done = subprocess.run(['zsh', '-f', '-c', script], env=env, capture_output=True, text=True, timeout=60, check=False)
-        self.assertEqual(done.stderr, '')
-        return done.stdout.split()
+        return self.words_of('zsh', '-f', '-c', script + '; true')
 
     @unittest.skipUnless(shutil.which('zsh'), 'needs zsh')
     def test_lines_of_zsh(self):
