@@ -1,15 +1,27 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
+# cgroup_hierarchies: the mounted hierarchies, of version 1 or 2. What else lies among them, such as a folder that something
+# left in the tmpfs that holds those of version 1, is none.
+cgroup_hierarchies() {
+        local base type
+        for base in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+                base=${base%/}
+                [[ ! -L $base ]] || continue
+                type=$(stat -f -c %T "$base") || continue
+                [[ $type == cgroupfs || $type == cgroup2fs ]] || continue
+                printf '%s\n' "$base"
+                # Below the root of version 2 there are ordinary cgroups, and no hierarchies.
+                [[ $base != /sys/fs/cgroup ]] || break
+        done
+}
+
 # cgroup_enter PATH: moves this shell into a cgroup of its own in every hierarchy, version 1 or 2. Where
 # nspawn has made a `payload` beside it, which is the root that the host sees, into one of that name below it.
 cgroup_enter() {
         local base path
-        for base in /sys/fs/cgroup /sys/fs/cgroup/*/; do
-                base=${base%/}
-                [[ -w $base/cgroup.procs && ! -L $base ]] || continue
-                # Below the root of version 2 there are ordinary cgroups, and no hierarchies.
-                [[ $base == /sys/fs/cgroup || $(stat -f -c %T /sys/fs/cgroup) != cgroup2fs ]] || continue
+        for base in $(cgroup_hierarchies); do
+                [[ -w $base/cgroup.procs ]] || continue
                 path=$base/$1
                 [[ ! -d ${path%/*}/payload ]] || path=${path%/*}/payload/${path##*/}
                 # A v1 cpuset takes no process before it has cpus, which it gets from its parent by this flag.

@@ -29,9 +29,9 @@ rig_thaw() {
 
 # rig_cgroups [/HOST]: of the rig, or of one host.
 rig_cgroups() {
-        local path found=()
-        for path in "/sys/fs/cgroup/$RIG_CGROUP${1:-}" /sys/fs/cgroup/*/"$RIG_CGROUP${1:-}"; do
-                [[ ! -d $path ]] || found+=("$path")
+        local base found=()
+        for base in $(cgroup_hierarchies); do
+                [[ ! -d $base/$RIG_CGROUP${1:-} ]] || found+=("$base/$RIG_CGROUP${1:-}")
         done
         # Never empty: find would take the current folder.
         printf '%s\n' "${found[@]:-/nonexistent}"

@@ -375,24 +375,7 @@ static void on_usr1(int signo) {
                 ;
 }
 
-static bool child_enter_cgroup(Fixture *f) {
-        static const char *const roots[] = { "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup" };
-        char path[200];
-
-        for (size_t i = 0; i < ELEMENTSOF(roots); i++) {
-                snprintf(f->cgroup, sizeof(f->cgroup), "%s/swarm-test-agent-%i", roots[i], getpid());
-                if (mkdir(f->cgroup, 0755) < 0)
-                        continue;
-                snprintf(path, sizeof(path), "%s/cgroup.procs", f->cgroup);
-                FILE *file = fopen(path, "we");
-                if (file && fprintf(file, "%i\n", f->child) > 0 && fclose(file) == 0)
-                        return true;
-                (void) rmdir(f->cgroup);
-        }
-        f->cgroup[0] = 0;
-        return false;
-}
-
+/* Makes no such file where there is none: the folder is then no cgroup. */
 static bool write_procs(int dir, pid_t pid) {
         int fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
         bool written = fd >= 0 && dprintf(fd, "%i\n", pid) > 0;
@@ -400,6 +383,22 @@ static bool write_procs(int dir, pid_t pid) {
         if (fd >= 0)
                 (void) close(fd);
         return written;
+}
+
+static bool child_enter_cgroup(Fixture *f) {
+        static const char *const roots[] = { "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup" };
+
+        for (size_t i = 0; i < ELEMENTSOF(roots); i++) {
+                snprintf(f->cgroup, sizeof(f->cgroup), "%s/swarm-test-agent-%i", roots[i], getpid());
+                if (mkdir(f->cgroup, 0755) < 0)
+                        continue;
+                _cleanup_close_ int fd = open(f->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                if (fd >= 0 && write_procs(fd, f->child))
+                        return true;
+                (void) rmdir(f->cgroup);
+        }
+        f->cgroup[0] = 0;
+        return false;
 }
 
 /* Where the machine has version 1, version 2 is mounted for this process alone. */
