@@ -247,8 +247,11 @@ static void on_events_end(const EngineAnswer *a, void *userdata) {
 
         s->events = NULL;
         log_debug("The event stream of Docker at %s ended: %s", engine_socket(s->engine), a->message ?: "closed");
-        /* Asked at once how it is: then it is known whether it went away or only closed the stream. */
-        swarm_connect_later(s, 100 * USEC_PER_MSEC);
+        /* Asked at once how it is: then it is known whether it went away or only closed the stream. Later and later if every
+         * stream ends as it begins, as where a proxy lets no events through: each brings a list of everything. */
+        if (swarm_now() - s->watched_usec >= WAIT_USEC)
+                backoff_reset(&s->watch_backoff);
+        swarm_connect_later(s, backoff_next(&s->watch_backoff));
 }
 
 /* Everything since its answer to /info, so that nothing falls between the list and the stream. */
@@ -269,6 +272,7 @@ int swarm_watch(Swarm *s) {
         path = escaped ? strformat("/events?since=%" PRIu64 ".%06" PRIu64 "&filters=%s", since / USEC_PER_SEC, since % USEC_PER_SEC, escaped) : NULL;
         if (!path)
                 return -ENOMEM;
+        s->watched_usec = swarm_now();
         return engine_call(s->engine, &(const EngineRequest) {
                 .method = "GET",
                 .path = path,

@@ -103,7 +103,8 @@ struct Swarm {
         SwarmPhase phase;
         EngineCall *asking, *listing, *events;
         Timer *again;
-        Backoff backoff;
+        Backoff backoff, watch_backoff;
+        usec_t watched_usec;            /* CLOCK_BOOTTIME: when the present stream of events was asked for */
         SwarmInfo info;                 /* strings are not kept, apart from the next three */
         bool layers_hidden;             /* this node's Engine does not tell where a container's files are (containerd image store) */
         char *local_node, *system_time, *engine_version;

@@ -322,6 +322,7 @@ int swarm_provider_new(sd_event *event, Http *http, const SwarmConfig *config, P
         s->agent = config->agent;
         s->health = _PROVIDER_HEALTH_INVALID;
         s->backoff = (Backoff) { .min_usec = 500 * USEC_PER_MSEC, .max_usec = 10 * USEC_PER_SEC };
+        s->watch_backoff = (Backoff) { .min_usec = 100 * USEC_PER_MSEC, .max_usec = 10 * USEC_PER_SEC };
         if ((r = swarm_configure(s, config)) < 0 ||
             (r = engine_new(event, http, config->engine_socket, &s->engine)) < 0 ||
             (r = timer_new(event, on_again, s, &s->again)) < 0 ||

@@ -385,6 +385,29 @@ static void test_list_fails(void **state) {
         world_close(&w);
 }
 
+/* What refuses the events is not asked again at once each time, since each time everything is listed. */
+static void test_events_refused(void **state) {
+#define REFUSED { "GET /v1.44/events?", "403 Forbidden", NULL, "{\"message\":\"no events for you\"}" }
+        static const Exchange script[] = { PING("1.44"), REFUSED, REFUSED, REFUSED, REFUSED };
+        static const unsigned attempts[] = { 1, 2, 3, 1 };
+        Swarm *s;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        s = swarm_of(w.p);
+        for (size_t i = 0; i < ELEMENTSOF(attempts); i++) {
+                s->phase = SWARM_WATCHING;
+                assert_int_equal(swarm_watch(s), 0);
+                /* The last one is good for a while, and missed at once. */
+                if (i == ELEMENTSOF(attempts) - 1)
+                        s->watched_usec -= 10 * USEC_PER_SEC;
+                while (s->phase != SWARM_WAITING)
+                        assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
+                assert_int_equal(s->watch_backoff.attempts, attempts[i]);
+        }
+        world_close(&w);
+}
+
 /* The more sessions there are, the smaller is the part of them that is asked for at a time: all of it is held at once, and an answer
  * that is too long makes the Swarm unavailable. */
 static void test_list_of_many(void **state) {
@@ -513,7 +536,7 @@ int main(void) {
                 cmocka_unit_test(test_answer_to_rest_lost), cmocka_unit_test(test_service_of_another),
                 cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
-                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
                 cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
