@@ -314,7 +314,11 @@ int registry_refuse_transport(Registry *g, const HttpAnswer *a, const char *doin
         if (a->code == CURLE_OPERATION_TIMEDOUT)
                 return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
                               "The registry %s did not answer in time while %s. Check that it runs and that this node reaches it.", g->host, doing);
-        g->failure.passing = a->code != CURLE_PEER_FAILED_VERIFICATION && a->code != CURLE_SSL_CACERT_BADFILE;
+        if (a->code == CURLE_SSL_CACERT_BADFILE)
+                return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
+                              "The certificate of the registry %s cannot be checked while %s: %s. Check CAFile= in orchestrator.conf; if it is not set, "
+                              "install the package ca-certificates.", g->host, doing, a->error[0] ? a->error : curl_easy_strerror(a->code));
+        g->failure.passing = a->code != CURLE_PEER_FAILED_VERIFICATION;
         if (a->code == CURLE_SSL_CONNECT_ERROR && !g->configured)
                 return refuse(reterr_refusal, REFUSAL_REGISTRY_FAILED,
                               "The registry %s does not speak TLS as is expected of it, while %s: %s. Only the registry of URL= in orchestrator.conf may do "

@@ -60,6 +60,12 @@ class RegistryFaultTest(FaultTest):
         for word in (host, "TLS", "URL="):
             self.assertIn(word, child.error["message"])
 
+    def test_no_authorities(self):
+        """As on a host without the package, where the system has none."""
+        url = self.proxy.url.replace("http:", "https:")
+        child = self.push(registry={"url": url, "ca_file": "/nonexistent.pem"})
+        self.refused(child, "/nonexistent.pem", "CAFile=", "ca-certificates")
+
     def test_image_unknown(self):
         image = f"{self.proxy.host}/library/base@sha256:{'0' * 64}"
         child = self.push(image=image)
