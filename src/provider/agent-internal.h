@@ -243,6 +243,7 @@ typedef struct Verb {
         int (*inspected)(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal);   /* 1: not done yet */
         void (*done)(VerbCall *c);      /* undoes and frees what stands behind the VerbCall */
         bool absent_is_done;            /* no container: success */
+        int (*absent)(VerbCall *c, Refusal **reterr_refusal);   /* then, where that says so too */
 } Verb;
 
 struct VerbCall {

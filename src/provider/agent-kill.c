@@ -188,9 +188,9 @@ static void on_answer(const EngineAnswer *answer, void *userdata) {
                 r = inspect_later(k, &refusal);
                 break;
         default:
-                /* 409: it is not running any more. What ended it shows in its witness. */
-                if (answer->status == 409)
-                        r = verb_inspect(c);
+                /* 409: it is not running any more. What ended it shows in its witness. 404: it is gone, and its files are saved. */
+                if (answer->status == 409 || answer->status == 404)
+                        r = inspect_later(k, &refusal);
                 else {
                         end_main(k);
                         r = agent_refuse_answer(c->base.agent, c->container, "kill", answer, &refusal);
@@ -260,8 +260,15 @@ static int kill_begin(VerbCall *c) {
         return verb_inspect(c);
 }
 
-/* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. */
-static const Verb verb_kill = { sizeof(Kill), kill_begin, kill_inspected, kill_done, .absent_is_done = true };
+/* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. But one that
+ * was heard to run on before it went, as for an Engine that stops, goes with a word: what it wrote then is in no copy. */
+static int kill_absent(VerbCall *c, Refusal **reterr_refusal) {
+        Kill *k = CONTAINER_OF(c, Kill, call);
+
+        return !k->sent && agent_watch_evidence(k->watch) == EVIDENCE_BROKEN ? refuse_changed(k, reterr_refusal) : 0;
+}
+
+static const Verb verb_kill = { sizeof(Kill), kill_begin, kill_inspected, kill_done, .absent_is_done = true, .absent = kill_absent };
 
 int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         return verb_start(a, &verb_kill, container, &(const VerbCall) { .witness = (char *) witness, .cb = cb, .userdata = userdata }, ret);

@@ -52,7 +52,7 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
 
         c->request = NULL;
         if (answer->outcome != ENGINE_OK && answer->status == 404 && c->verb->absent_is_done)
-                r = 0;
+                r = c->verb->absent ? c->verb->absent(c, &refusal) : 0;
         else {
                 r = agent_read_facts(c->base.agent, c->container, answer, &facts, &refusal);
                 if (r >= 0)

@@ -236,6 +236,12 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
                 m->running = m->paused = false;
                 remember(m, "{\"Action\":\"kill\",\"Actor\":{\"Attributes\":{\"signal\":\"15\"}}}\n" DIED);
         }
+        if (m->foreign_removal) {
+                (void) kill(f->child, SIGKILL);
+                m->exists = m->running = m->paused = false;
+                answer(fd, 404, "{\"message\":\"No such container\"}");
+                return;
+        }
         if (!m->running) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
                 return;

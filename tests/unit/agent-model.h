@@ -36,7 +36,7 @@ typedef struct Model {
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
         int kill_fd;                    /* on which that answer is waited for */
-        bool foreign_stop, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */
+        bool foreign_stop, foreign_removal, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */
         char events[1024];              /* what it remembers since the last pause, or since the container's end */
         char older[256];                /* and of its end */
         int streams[8];                 /* of those who go on listening */

@@ -87,6 +87,28 @@ static void test_other_deaths(void **state) {
         kill_is_refused(f);
 }
 
+/* Removed, as by Swarm for an Engine that stops: all of it that is left is what was saved. */
+static void test_removed_before_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_removal = true);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+}
+
+/* What it wrote before it was removed is gone without a copy, and nobody is told that all is well. */
+static void test_unpaused_and_removed_before_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_unpause = m->foreign_removal = true);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+}
+
 static void test_unpaused_before_kill(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -318,6 +340,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_hold_and_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_is_seen_early, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_removed_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unpaused_and_removed_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_and_forgotten, setup, teardown),
