@@ -243,6 +243,7 @@ int swarm_container_parse(const json_t *o, SwarmContainer *ret) {
                 .of_task = has_name(o, json_string_at(o, "Labels", "com.docker.swarm.task.name")),
                 .task = json_string_at(o, "Labels", SWARM_LABEL_TASK),
                 .image = json_string_at(o, "ImageID"),
+                .service = json_string_at(o, "Labels", "com.docker.swarm.service.id"),
         };
         return 0;
 }

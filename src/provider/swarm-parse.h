@@ -82,6 +82,7 @@ typedef struct SwarmContainer {
         int exit_code;                          /* ended */
         bool of_task;                           /* made by Swarm, which has named it */
         const char *task, *image;               /* task: of its labels, which are also those of an image that was committed from it */
+        const char *service;                    /* likewise: the id of the service that Swarm made it for */
 } SwarmContainer;
 int swarm_container_parse(const json_t *o, SwarmContainer *ret);
 

@@ -40,6 +40,13 @@ static void remove_left_behind(SwarmCall *c, const char *id) {
         swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_container_removed);
 }
 
+static void remove_when_late(SwarmCall *c, const char *id) {
+        if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())
+                remove_left_behind(c, id);
+        else
+                removal_goes_on(c, step_await_containers);
+}
+
 static void step_gone(SwarmCall *c) {
         swarm_call_finish(c, 0, NULL);
 }
@@ -55,6 +62,13 @@ static void forget_session(SwarmCall *c) {
 }
 
 /* ---- a container that Swarm does not find, since somebody renamed it, or that is none of the session's ---- */
+
+static void leave_alone(SwarmCall *c) {
+        if (strv_extend(&c->strangers, c->container) < 0)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                step_await_containers(c);
+}
 
 static void on_image(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
@@ -72,10 +86,7 @@ static void on_image(const EngineAnswer *a, void *userdata) {
         if (!known)
                 log_warning("Container %.12s has the labels of session %s. Whether it is the session's own cannot be told, for its image is gone, so "
                             "it is left alone. Look at it, and remove it: docker rm %.12s", c->container, swarm_call_subject(c), c->container);
-        if (strv_extend(&c->strangers, c->container) < 0)
-                swarm_call_finish(c, -ENOMEM, NULL);
-        else
-                step_await_containers(c);
+        leave_alone(c);
 }
 
 /* Who runs an image that was committed from a session has a container with all the labels of that session's, but there they are those
@@ -87,6 +98,29 @@ static void ask_image(SwarmCall *c, const SwarmContainer *container) {
                 swarm_call_finish(c, -ENOMEM, NULL);
         else
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_image);
+}
+
+static void on_service(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+
+        c->engine = NULL;
+        if (a->outcome == ENGINE_OK) {
+                log_warning("Container %.12s of another service has the labels of session %s; it is left alone.", c->container, swarm_call_subject(c));
+                leave_alone(c);
+        } else if (a->status == 404)
+                remove_when_late(c, c->container);
+        else
+                swarm_call_fail(c, a, "tell whose a container is");
+}
+
+/* Labels are copied with a service, down to those of its containers. */
+static void ask_service(SwarmCall *c, const SwarmContainer *container) {
+        _cleanup_free_ char *service = engine_escape(container->service), *path = service ? strformat("/services/%s", service) : NULL;
+
+        if (free_and_strdup(&c->container, container->id) < 0)
+                swarm_call_finish(c, -ENOMEM, NULL);
+        else
+                swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_service);
 }
 
 /* ---- */
@@ -102,25 +136,25 @@ static void on_removal_containers(const EngineAnswer *a, void *userdata) {
 
         c->engine = NULL;
         json_array_foreach(a->json, i, o) {
-                if (swarm_container_parse(o, &container) < 0)
+                if (swarm_container_parse(o, &container) < 0 || strv_contains(c->strangers, container.id))
                         continue;
-                if (container.of_task)
+                if (container.of_task && (!container.service || streq_ptr(container.service, c->service)))
                         left = container.id;
-                else if (container.task && container.image && !strv_contains(c->strangers, container.id))
+                else if (container.of_task || (container.task && container.image))
                         doubtful = container;
         }
         if (c->containers_usec == 0)
                 c->containers_usec = swarm_now();
         if (a->outcome != ENGINE_OK)
                 swarm_call_fail(c, a, "list the containers of the session");
+        else if (doubtful.of_task)
+                ask_service(c, &doubtful);
         else if (doubtful.id)
                 ask_image(c, &doubtful);
         else if (!left)
                 forget_session(c);
-        else if (c->containers_usec + LEFT_BEHIND_USEC < swarm_now())
-                remove_left_behind(c, left);
         else
-                removal_goes_on(c, step_await_containers);
+                remove_when_late(c, left);
 }
 
 static void step_await_containers(SwarmCall *c) {

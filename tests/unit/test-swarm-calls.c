@@ -528,6 +528,26 @@ static void test_renamed(void **state) {
         world_close(&w);
 }
 
+/* Who copied its service has a container with its labels that Swarm has named, and that is not the session's either. */
+static void test_copied(void **state) {
+#define COPY "[{\"Id\":\"c2\",\"Names\":[\"/copy.1.t2\"],\"ImageID\":\"sha256:1\",\"State\":\"running\",\"Labels\":{\"swarm.session\":\"abc\"," \
+             "\"com.docker.swarm.task.id\":\"t2\",\"com.docker.swarm.task.name\":\"copy.1.t2\",\"com.docker.swarm.service.id\":\"s2\"}}]"
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/services?", "200 OK", NULL, "[" SERVICE("7", "1", "4") "]" },
+                { "DELETE /v1.44/services/s1", "200 OK", NULL, NULL },
+                { "GET /v1.44/tasks?", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, COPY },
+                { "GET /v1.44/services/s2", "200 OK", NULL, "{\"ID\":\"s2\",\"Spec\":{\"Name\":\"copy\"}}" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, COPY },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        remove_session(&w);
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
@@ -537,6 +557,7 @@ int main(void) {
                 cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_copied),
                 cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
