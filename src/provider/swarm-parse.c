@@ -151,7 +151,7 @@ int swarm_service_parse(const json_t *o, SwarmService *ret) {
         const json_t *spec = json_at(o, "Spec"), *labels = json_at(spec, "Labels");
         const char *record = json_string_at(labels, PROVIDER_LABEL_RECORD);
         _cleanup_json_ json_t *read = record ? json_loads(record, 0, NULL) : NULL;
-        const char *generation = json_string_at(labels, PROVIDER_LABEL_GENERATION);
+        const char *generation = json_string_at(labels, PROVIDER_LABEL_GENERATION), *recorded = json_string_at(read, "name");
         uint64_t n = 0;
 
         if (!json_string_at(o, "ID") || !json_string_at(spec, "Name"))
@@ -163,7 +163,8 @@ int swarm_service_parse(const json_t *o, SwarmService *ret) {
                 .name = json_string_at(spec, "Name"),
                 .session = nonempty(json_string_at(labels, PROVIDER_LABEL_SESSION)),
                 .record = record,
-                .named = streq_ptr(json_string_at(read, "name"), json_string_at(spec, "Name")),
+                .named = streq_ptr(recorded, json_string_at(spec, "Name")),
+                .copied = recorded && !streq_ptr(recorded, json_string_at(spec, "Name")),
                 .image = json_string_at(spec, "TaskTemplate", "ContainerSpec", "Image"),
                 .version = json_u64(json_at(o, "Version", "Index")),
                 .generation = n,

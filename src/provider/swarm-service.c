@@ -387,7 +387,7 @@ static void on_located(const EngineAnswer *a, void *userdata) {
                 return;
         }
         json_array_foreach(a->json, i, o) {
-                if (swarm_service_parse(o, &service) < 0 || (c->service && !service.named))
+                if (swarm_service_parse(o, &service) < 0 || service.copied || (c->service && !service.named))
                         continue;
                 r = free_and_strdup(&c->service, service.id);
                 if (r >= 0)

@@ -133,9 +133,9 @@ static void set_replicas(SwarmSession *ss, uint64_t replicas) {
 }
 
 /* Labels are copied with a service, and what another one holds are not the session's files. */
-static void warn_of_another(const SwarmSession *ss, const char *service) {
+static void warn_of_another(const char *session, const char *service) {
         log_warning("Service %s of the Swarm says that it is session %s, which another one is; it is left alone. "
-                    "Remove its label: docker service update --label-rm " PROVIDER_LABEL_SESSION " %s", service, ss->session, service);
+                    "Remove its label: docker service update --label-rm " PROVIDER_LABEL_SESSION " %s", service, session, service);
 }
 
 static void await_task(SwarmSession *ss) {
@@ -159,16 +159,17 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
         *ret = NULL;
         if (!service->session)
                 return 0;
+        if (ss ? !streq(ss->service, service->id) && !service->named : service->copied) {
+                warn_of_another(service->session, service->id);
+                return 0;
+        }
         if (!ss)
                 r = session_new(s, service, &ss);
         else if (streq(ss->service, service->id))
                 r = 0;
-        else if (!service->named) {
-                warn_of_another(ss, service->id);
-                return 0;
-        } else {
+        else {
                 if (!ss->named)
-                        warn_of_another(ss, ss->service);
+                        warn_of_another(ss->session, ss->service);
                 r = session_rekey(ss, service->id);
         }
         if (r < 0)

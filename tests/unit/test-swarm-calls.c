@@ -548,6 +548,21 @@ static void test_copied(void **state) {
         world_close(&w);
 }
 
+/* Nor is that service the session's when the session's own is gone: its record is that of another one. */
+static void test_copied_and_absent(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/services?", "200 OK", NULL, "[{\"ID\":\"s2\",\"Spec\":{\"Name\":\"copy\",\"Labels\":{\"swarm.session\":\"abc\","
+                  "\"swarm.record\":\"{\\\"name\\\":\\\"web\\\"}\"}}}]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, "[]" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        remove_session(&w);
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
@@ -557,7 +572,7 @@ int main(void) {
                 cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
-                cmocka_unit_test(test_copied),
+                cmocka_unit_test(test_copied), cmocka_unit_test(test_copied_and_absent),
                 cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
