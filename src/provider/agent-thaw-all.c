@@ -27,20 +27,29 @@ static long engine_ask(const char *engine_socket, const char *method, const char
         return r < 0 ? r : status;
 }
 
-static bool is_to_freeze(const char *engine_socket, const char *container) {
+/* 1: it is or will be frozen. Negative: nobody says. */
+static int is_to_freeze(const char *engine_socket, const char *container) {
         _cleanup_free_ char *answer = NULL;
         long status = engine_ask(engine_socket, "GET", container, "json", &answer);
         _cleanup_json_ json_t *json = status == 200 && answer ? json_loads(answer, 0, NULL) : NULL;
+        const json_t *state = json_at(json, "State");
 
-        return json && cgroup_is_to_freeze((pid_t) json_integer_at(json, "State", "Pid"));
+        if (status < 0 || status == 404)
+                return status < 0 ? (int) status : 0;
+        if (!state)
+                return -EBADMSG;
+        return cgroup_is_to_freeze((pid_t) json_integer_at(state, "Pid"));
 }
 
 /* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. */
 static long unpause(const char *engine_socket, const char *container, char **ret_answer) {
         _cleanup_free_ char *answer = NULL, *frozen = NULL;
         long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
+        int r = answer && strstr(answer, "is not paused") ? is_to_freeze(engine_socket, container) : 0;
 
-        if (!answer || !strstr(answer, "is not paused") || !is_to_freeze(engine_socket, container)) {
+        if (r < 0)
+                return r;
+        if (r == 0) {
                 *ret_answer = TAKE_PTR(answer);
                 return status;
         }

@@ -86,6 +86,10 @@ static void answer_inspect(Fixture *f, int fd) {
         Model *m = &f->model;
 
         m->n_inspect++;
+        if (m->fail_inspect) {
+                answer(fd, m->fail_inspect, "{\"message\":\"the test says no\"}");
+                return;
+        }
         snprintf(body, sizeof(body),
                  "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"OOMKilled\":%s,\"Dead\":%s,\"StartedAt\":\"" STARTED "\","
                  "\"FinishedAt\":\"%s\"},\"Config\":{\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},\"HostConfig\":{},"

@@ -30,6 +30,7 @@ typedef struct Model {
         unsigned n_busy_pause;          /* so many of the next ones find a process that cannot be frozen now */
         int unified_fd;                 /* the child's cgroup of version 2, which they leave as one that is to be frozen; 0: none */
         int fail_unpause, n_fail_unpause;
+        int fail_inspect;
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */
         unsigned pause_delay_ms;

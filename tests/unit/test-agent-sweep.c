@@ -33,6 +33,19 @@ static void test_left_frozen(void **state) {
         assert_int_equal(agent_thaw_all(f->socket, "/nowhere"), 0);
 }
 
+/* The Engine says that it is not paused, and does not say whether it may be frozen all the same. */
+static void test_left_in_doubt(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, m->fail_inspect = 500);
+        assert_true(agent_thaw_all(f->socket, f->dir) < 0);
+        assert_true(noted(f));
+        MODEL(f, m->fail_inspect = 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_false(noted(f));
+}
+
 static bool kept(Fixture *f, const char *name) {
         char path[256];
 
@@ -76,6 +89,7 @@ static void test_sweep(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_left_frozen, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_left_in_doubt, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
