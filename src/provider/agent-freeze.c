@@ -13,6 +13,7 @@ struct AgentFreeze {
         Timer *timer;                   /* the next attempt */
         Backoff backoff;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
+        bool half;                      /* a try has failed, and may have left it to be frozen later */
         agent_freeze_cb cb;             /* NULL: abandoned */
         void *userdata;
         AgentThawWait *thaw;            /* it is undone */
@@ -273,7 +274,14 @@ static bool answer_is_passing(const EngineAnswer *answer) {
 
 static bool freeze_again(AgentFreeze *f) {
         usec_t wait = backoff_next(&f->backoff);
+
+        f->half = true;
         return f->cb && agent_now(CLOCK_BOOTTIME) + wait < f->deadline_usec && timer_arm(f->timer, wait) >= 0;
+}
+
+/* Refused at once, as for one that is gone or that somebody else has paused, or not carried out; and no earlier try was. */
+static bool is_untouched(const AgentFreeze *f, const EngineAnswer *answer) {
+        return (answer->outcome == ENGINE_REFUSED && answer->status < 500) || (answer->outcome == ENGINE_RETRYABLE && !f->half);
 }
 
 static void on_paused(const EngineAnswer *answer, void *userdata) {
@@ -298,7 +306,7 @@ static void on_paused(const EngineAnswer *answer, void *userdata) {
                            CONTAINER_SHORT, f->container);
         else
                 r = agent_refuse_answer(f->agent, f->container, "freeze", answer, &refusal);
-        if (answer->outcome == ENGINE_OK || answer->outcome == ENGINE_UNKNOWN || answer->status == 500) {
+        if (!is_untouched(f, answer)) {
                 freeze_undo(f, r, TAKE_PTR(refusal));
                 return;
         }

@@ -208,6 +208,17 @@ static void test_half_frozen(void **state) {
         assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), -EBADRQC);
         assert_false(noted(f));
 
+        /* Nobody answers the second try. */
+        MODEL(f, (m->fail_pause = 503, m->n_busy_pause = 1, m->n_pause = 0));
+        f->n_done = 0;
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", NULL), 0);
+        UNTIL(f, MODEL(f, m->n_pause) > 1);
+        MODEL(f, m->fail_pause = 0);
+        run_until(f, 1);
+        assert_int_equal(f->code, REFUSAL_PROVIDER_UNAVAILABLE);
+        assert_int_equal(child_freeze(f), '0');
+        assert_false(noted(f));
+
         /* The service ends meanwhile. */
         MODEL(f, (m->fail_pause = 0, m->n_busy_pause = UINT32_MAX));
         assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", &call), 0);
