@@ -518,11 +518,11 @@ static void captures_next(Agent *a) {
         }
 }
 
-static bool is_captured(const AgentCapture *c) {
-        const AgentCapture *other;
+bool agent_is_captured(const Agent *a, const char *container) {
+        const AgentCapture *c;
 
-        DL_FOREACH(c->base.agent->captures, other)
-                if (other != c && streq(other->container, c->container))
+        DL_FOREACH(a->captures, c)
+                if (streq(c->container, container))
                         return true;
         return false;
 }
@@ -561,7 +561,8 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
         c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
-        *c = (AgentCapture) { .on_progress = progress, .cb = cb, .userdata = userdata };
+        /* Told from the loop, so that nothing is called back from within the call. */
+        *c = (AgentCapture) { .busy = agent_is_captured(a, container), .on_progress = progress, .cb = cb, .userdata = userdata };
         agent_call_init(&c->base, a, capture_free);
         DL_APPEND(a->captures, c);
         r = free_and_strdup(&c->container, container);
@@ -579,8 +580,6 @@ int agent_capture(Agent *a, const char *container, const ProviderCapture *captur
                 capture_free(&c->base);
                 return r;
         }
-        /* Told from the loop, so that nothing is called back from within the call. */
-        c->busy = is_captured(c);
         captures_next(a);
         if (ret)
                 *ret = &c->base.call;

@@ -267,6 +267,11 @@ int verb_request(VerbCall *c, const char *method, const char *verb, usec_t timeo
 /* Goes on in the verb's inspected(). */
 int verb_inspect(VerbCall *c);
 
+/* ---- agent-capture.c */
+
+/* It is being saved, or waits for that. */
+bool agent_is_captured(const Agent *a, const char *container);
+
 /* ---- agent-freeze.c */
 
 typedef void (*agent_freeze_cb)(void *userdata, int r, const Refusal *refusal);

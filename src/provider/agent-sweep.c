@@ -2,7 +2,8 @@
 
 /* Indexes and notes of containers that are gone, whether or not anybody said so: every hour the Engine is asked about
  * each container that something is kept of, one at a time. One that we have killed, or saved after its end, and that is
- * still there is removed: a crash came before that. */
+ * still there is removed: a crash came before that. One that carries a note of a freeze, and that the Engine does not know to be
+ * frozen, is thawed all the same: the kernel may freeze it yet (agent-freeze.c), and nobody else would see it. */
 
 #include <dirent.h>
 
@@ -57,6 +58,27 @@ static bool is_left_over(AgentSweep *s, const char *container, const json_t *jso
         return yes;
 }
 
+/* The kernel may still keep it: looked at again long before the next hour. */
+static void on_thawed(void *userdata, int r, const Refusal *refusal) {
+        AgentSweep *s = userdata;
+
+        if (r < 0)
+                (void) timer_arm(s->timer, SWEEP_FIRST_USEC);
+}
+
+static bool is_half_frozen(AgentSweep *s, const char *container, const json_t *json) {
+        const json_t *state = json_at(json, "State");
+        Note note = {};
+        bool yes;
+
+        if (!json_true_at(state, "Running") || json_true_at(state, "Paused") || agent_freeze_is_unsettled(s->agent, container) ||
+            agent_is_captured(s->agent, container) || note_read(s->agent->frozen_dir, container, &note) < 0)
+                return false;
+        yes = !note.witness;
+        note_done(&note);
+        return yes;
+}
+
 static void on_inspected(const EngineAnswer *answer, void *userdata) {
         AgentSweep *s = userdata;
         const char *container = s->containers[s->n_containers - 1];
@@ -73,6 +95,8 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
                 return;
         } else if (is_left_over(s, container, answer->json))
                 (void) agent_remove(s->agent, container, NULL, NULL, NULL);
+        else if (is_half_frozen(s, container, answer->json))
+                (void) agent_thaw_begin(s->agent, container, on_thawed, s, NULL);
         free(s->containers[--s->n_containers]);
         s->containers[s->n_containers] = NULL;
         sweep_next(s);

@@ -46,6 +46,21 @@ static void test_left_in_doubt(void **state) {
         assert_false(noted(f));
 }
 
+/* An agent ended while the kernel kept one of its processes: the Engine, and so any observation, says that it runs. */
+static void test_left_half_frozen(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, m->paused = true);
+        agent_sweep_now(f->a->sweep);
+        UNTIL(f, MODEL(f, m->n_inspect) > 0);
+        run_for(f, 20 * USEC_PER_MSEC);
+        assert_true(noted(f));
+        MODEL(f, m->paused = false);
+        agent_sweep_now(f->a->sweep);
+        UNTIL(f, !noted(f));
+}
+
 static bool kept(Fixture *f, const char *name) {
         char path[256];
 
@@ -90,6 +105,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_left_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_in_doubt, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_left_half_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
