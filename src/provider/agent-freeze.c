@@ -36,6 +36,7 @@ struct AgentThaw {
         Timer *timer;                   /* the next attempt */
         Backoff backoff;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
+        char *freeze_file;              /* by which it can be thawed by hand, and not by the service */
         AgentThawWait *waits;
         AgentThaw *prev, *next;
 };
@@ -52,6 +53,7 @@ static void thaw_free(AgentThaw *t) {
                 free(w);
         }
         free(t->container);
+        free(t->freeze_file);
         free(t);
 }
 
@@ -90,8 +92,9 @@ static void thaw_again_or_fail(AgentThaw *t, const EngineAnswer *answer) {
         if (agent_now(CLOCK_BOOTTIME) + wait < t->deadline_usec && timer_arm(t->timer, wait) >= 0)
                 return;
         r = agent_refuse_answer(t->agent, t->container, "thaw", answer, &refusal);
-        log_warning("Container %.*s is still frozen: %s It is tried again with the next request, and when the service stops.",
-                    CONTAINER_SHORT, t->container, refusal ? refusal->message : "out of memory");
+        log_warning("Container %.*s is still frozen: %s It is tried again with the next request, and when the service stops.%s%s",
+                    CONTAINER_SHORT, t->container, refusal ? refusal->message : "out of memory",
+                    t->freeze_file ? " By hand: echo 0 >" : "", strempty(t->freeze_file));
         thaw_finish(t, r, refusal);
 }
 
@@ -132,17 +135,22 @@ static void on_frozen_after_all(const EngineAnswer *answer, void *userdata) {
 }
 
 /* It runs, says the Engine. But where the freeze has failed it may be frozen still, or later, and only what the Engine has frozen is
- * thawed by it: so it is frozen first. */
+ * thawed by it: so it is thawed here, or, where that is not allowed, frozen first, if its runtime does that. */
 static void on_looked(const EngineAnswer *answer, void *userdata) {
+        const json_t *state = json_at(answer->json, "State");
+        pid_t pid = (pid_t) json_integer_at(state, "Pid");
         AgentThaw *t = userdata;
 
         t->request = NULL;
-        if (answer->outcome == ENGINE_OK && cgroup_is_to_freeze((pid_t) json_integer_at(answer->json, "State", "Pid")))
-                thaw_go_on(t, thaw_ask(t, "POST", "pause", on_frozen_after_all));
-        else if (answer->outcome == ENGINE_OK || answer->status == 404)
-                thaw_done(t);
-        else
+        if (answer->outcome != ENGINE_OK && answer->status != 404)
                 thaw_again_or_fail(t, answer);
+        else if (!cgroup_is_to_freeze(pid) || (!json_true_at(state, "Paused") && agent_let_run(pid) >= 0))
+                thaw_done(t);
+        else {
+                free(TAKE_PTR(t->freeze_file));
+                (void) cgroup_file(pid, "", "cgroup.freeze", &t->freeze_file);
+                thaw_go_on(t, thaw_ask(t, "POST", "pause", on_frozen_after_all));
+        }
 }
 
 /* moby daemon/unpause.go answers 500 "is not paused", and 409 "is not running". */
@@ -314,24 +322,43 @@ static void on_paused(const EngineAnswer *answer, void *userdata) {
         freeze_finish(f, r, refusal);
 }
 
-static int freeze_send(AgentFreeze *f) {
+static int freeze_ask(AgentFreeze *f, const char *method, const char *verb, engine_cb on_done) {
         return agent_request(f->agent, &(const AgentRequest) {
-                .method = "POST",
+                .method = method,
                 .container = f->container,
-                .verb = "pause",
+                .verb = verb,
                 .timeout_usec = FREEZE_TIMEOUT_USEC,
                 .once = true,
-                .on_done = on_paused,
+                .on_done = on_done,
                 .userdata = f,
         }, &f->request);
 }
 
-static void on_freeze_timer(void *userdata) {
-        AgentFreeze *f = userdata;
-        int r = f->cb ? freeze_send(f) : -ECANCELED;
+static int freeze_send(AgentFreeze *f) {
+        return freeze_ask(f, "POST", "pause", on_paused);
+}
 
+static void freeze_go_on(AgentFreeze *f, int r) {
         if (r < 0)
                 freeze_undo(f, r, NULL);
+}
+
+/* runc does not freeze what the last try has left, once that is frozen: each begins anew. */
+static void on_looked_before(const EngineAnswer *answer, void *userdata) {
+        const json_t *state = json_at(answer->json, "State");
+        pid_t pid = (pid_t) json_integer_at(state, "Pid");
+        AgentFreeze *f = userdata;
+
+        f->request = NULL;
+        if (!json_true_at(state, "Paused") && cgroup_is_to_freeze(pid))
+                (void) agent_let_run(pid);
+        freeze_go_on(f, f->cb ? freeze_send(f) : -ECANCELED);
+}
+
+static void on_freeze_timer(void *userdata) {
+        AgentFreeze *f = userdata;
+
+        freeze_go_on(f, f->cb ? freeze_ask(f, "GET", "json", on_looked_before) : -ECANCELED);
 }
 
 int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret) {

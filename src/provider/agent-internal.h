@@ -149,6 +149,8 @@ int upperdir_from_mountinfo(const char *mountinfo, char **ret);
 int agent_end_others(pid_t first);
 /* Ends that one too, likewise, where the Engine does not: it has no others any more. It is dead when it is thawed, at the latest. */
 int agent_end_main(pid_t first);
+/* Thaws what is frozen, or is to be, without the Engine, with version 2 of control groups. -EACCES, -EROFS: the service may not. */
+int agent_let_run(pid_t first);
 
 /* ---- agent-witness.c */
 
@@ -156,7 +158,8 @@ int agent_end_main(pid_t first);
  * 100000 mounts. What is not filled takes no memory. */
 #define PROC_FILE_MAX (64 * MIB)
 
-/* The content of that file of that controller's cgroup of the process; `controller` as below. -ENOENT: none. */
+/* That file of that controller's cgroup of the process, and its content; `controller` as below. -ENOENT: none. */
+int cgroup_file(pid_t pid, const char *controller, const char *name, char **ret);
 int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret);
 /* Its cgroup is frozen, or will be as soon as what its processes do in the kernel allows: cgroup.freeze of cgroup v2. Version 1 is
  * not asked, where a freeze that fails is undone. */

@@ -4,6 +4,7 @@
  * The kernel ends the others when the first one has given back its memory, which takes a while if it is much; until then they
  * would run, and what they wrote would be in no generation. A signal that they have got while frozen lets none run again. */
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/capability.h>
 #include <sys/pidfd.h>
@@ -82,27 +83,30 @@ static int end_main(pid_t first, const char *controller) {
         return r < 0 ? r : end_process(first, controller, cgroup);
 }
 
-/* Held by the service, and in force here only. Root needs none for processes of root. */
-static void use_capability(cap_flag_value_t value) {
-        static const cap_value_t needed[] = { CAP_KILL };
+/* Held by the service, and in force here only. Root needs none for processes of root. Returns what was before. */
+static cap_flag_value_t use_capability(cap_value_t needed, cap_flag_value_t value) {
+        cap_flag_value_t before = CAP_CLEAR;
         cap_t caps = cap_get_proc();
 
-        if (!caps || cap_set_flag(caps, CAP_EFFECTIVE, 1, needed, value) < 0 || cap_set_proc(caps) < 0)
-                log_debug("The capability CAP_KILL cannot be %s: %m", value == CAP_SET ? "used" : "laid down");
+        if (!caps || cap_get_flag(caps, needed, CAP_EFFECTIVE, &before) < 0 || cap_set_flag(caps, CAP_EFFECTIVE, 1, &needed, value) < 0 ||
+            cap_set_proc(caps) < 0)
+                log_debug("Capability %i cannot be %s: %m", needed, value == CAP_SET ? "used" : "laid down");
         if (caps)
                 (void) cap_free(caps);
+        return before;
 }
 
 static int end_frozen(pid_t first, int (*end)(pid_t first, const char *controller)) {
+        cap_flag_value_t before;
         const char *controller;
         int r;
 
         r = first > 0 ? find_frozen(first, &controller) : -ESRCH;
         if (r < 0)
                 return r;
-        use_capability(CAP_SET);
+        before = use_capability(CAP_KILL, CAP_SET);
         r = end(first, controller);
-        use_capability(CAP_CLEAR);
+        (void) use_capability(CAP_KILL, before);
         return r;
 }
 
@@ -112,4 +116,21 @@ int agent_end_others(pid_t first) {
 
 int agent_end_main(pid_t first) {
         return end_frozen(first, end_main);
+}
+
+/* What a freeze that failed has left. The Engine knows of none, and runc freezes no second time what the kernel has frozen ("container
+ * not running"), so that the Engine would never come to know. Source: runc libcontainer/container_linux.go, Pause. */
+int agent_let_run(pid_t first) {
+        _cleanup_free_ char *file = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        cap_flag_value_t before;
+        int r = cgroup_file(first, "", "cgroup.freeze", &file);
+
+        if (r < 0)
+                return r;
+        before = use_capability(CAP_DAC_OVERRIDE, CAP_SET);
+        fd = open(file, O_WRONLY | O_CLOEXEC);
+        r = fd < 0 ? -errno : write_full(fd, "0", 1);
+        (void) use_capability(CAP_DAC_OVERRIDE, before);
+        return r;
 }

@@ -27,18 +27,19 @@ static long engine_ask(const char *engine_socket, const char *method, const char
         return r < 0 ? r : status;
 }
 
-/* 1: it is or will be frozen. Negative: nobody says. */
+/* 1: it is or will be frozen, and cannot be thawed here. Negative: nobody says. */
 static int is_to_freeze(const char *engine_socket, const char *container) {
         _cleanup_free_ char *answer = NULL;
         long status = engine_ask(engine_socket, "GET", container, "json", &answer);
         _cleanup_json_ json_t *json = status == 200 && answer ? json_loads(answer, 0, NULL) : NULL;
         const json_t *state = json_at(json, "State");
+        pid_t pid = (pid_t) json_integer_at(state, "Pid");
 
         if (status < 0 || status == 404)
                 return status < 0 ? (int) status : 0;
         if (!state)
                 return -EBADMSG;
-        return cgroup_is_to_freeze((pid_t) json_integer_at(state, "Pid"));
+        return cgroup_is_to_freeze(pid) && (json_true_at(state, "Paused") || agent_let_run(pid) < 0);
 }
 
 /* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. */

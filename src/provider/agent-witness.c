@@ -79,8 +79,8 @@ static int read_proc(pid_t pid, const char *name, char **ret) {
         return read_file(path, PROC_FILE_MAX, ret);
 }
 
-int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret) {
-        _cleanup_free_ char *cgroups = NULL, *mounts = NULL, *path = NULL, *mount = NULL, *root = NULL, *file = NULL;
+int cgroup_file(pid_t pid, const char *controller, const char *name, char **ret) {
+        _cleanup_free_ char *cgroups = NULL, *mounts = NULL, *path = NULL, *mount = NULL, *root = NULL;
         const char *below;
         int r;
 
@@ -97,8 +97,15 @@ int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret)
         below = streq(root, "/") ? path : startswith(path, root);
         if (!below)
                 return -ENOENT;
-        file = strformat("%s%s/%s", mount, below, name);
-        return file ? read_file(file, PROC_FILE_MAX, ret) : -ENOMEM;
+        *ret = strformat("%s%s/%s", mount, below, name);
+        return *ret ? 0 : -ENOMEM;
+}
+
+int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret) {
+        _cleanup_free_ char *file = NULL;
+        int r = cgroup_file(pid, controller, name, &file);
+
+        return r < 0 ? r : read_file(file, PROC_FILE_MAX, ret);
 }
 
 bool cgroup_is_to_freeze(pid_t pid) {

@@ -164,6 +164,24 @@ static void write_freeze(const Model *m, const char *value) {
         }
 }
 
+static char read_freeze(const Model *m) {
+        int fd = m->unified_fd > 0 ? openat(m->unified_fd, "cgroup.freeze", O_RDONLY | O_CLOEXEC) : -1;
+        char c = 0;
+
+        if (fd >= 0) {
+                (void) !read(fd, &c, 1);
+                (void) close(fd);
+        }
+        return c;
+}
+
+char child_freeze(Fixture *f) {
+        char c = read_freeze(&f->model);
+
+        assert_int_not_equal(c, 0);
+        return c;
+}
+
 static void answer_pause(Fixture *f, int fd) {
         Model *m = &f->model;
 
@@ -184,6 +202,9 @@ static void answer_pause(Fixture *f, int fd) {
                 answer(fd, 409, "{\"message\":\"Container is already paused\"}");
         else if (!m->running)
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
+        else if (read_freeze(m) == '1')
+                /* runc 1.1.5, of what the kernel has frozen by now */
+                answer(fd, 500, "{\"message\":\"Cannot pause container: OCI runtime pause failed: container not running: unknown\"}");
         else {
                 m->paused = true;
                 write_freeze(m, "1");
@@ -439,15 +460,6 @@ void child_leave_unified(Fixture *f) {
         (void) close(root);
         assert_int_equal(rmdir(cgroup), 0);
         assert_int_equal(umount(mount_point), 0);
-}
-
-char child_freeze(Fixture *f) {
-        int fd = openat(f->model.unified_fd, "cgroup.freeze", O_RDONLY | O_CLOEXEC);
-        char c = 0;
-
-        assert_int_equal(read(fd, &c, 1), 1);
-        (void) close(fd);
-        return c;
 }
 
 static void start_child(Fixture *f) {
