@@ -127,11 +127,15 @@ static void watch_process(Kill *k, pid_t pid) {
                 (void) close(fd);
 }
 
-/* Were it thawed now, its main process would go on without the others. */
+/* Were it thawed now, its main process would go on without the others. With version 1 of control groups it is dead when it is thawed, which
+ * nobody else would do: who is to lay it to rest asks for its kill again and again. */
 static void end_main(const Kill *k) {
-        if (k->main > 0 && agent_end_main(k->main) >= 0)
-                log_warning("Container %.*s is not killed by the Docker Engine. Its processes were ended while it was frozen: it ends when it is "
-                            "thawed, and its files are saved once more.", CONTAINER_SHORT, k->call.container);
+        if (k->main <= 0 || agent_end_main(k->main) < 0)
+                return;
+        log_warning("Container %.*s is not killed by the Docker Engine. Its processes were ended while it was frozen: it is thawed for its end, "
+                    "and its files are saved once more.", CONTAINER_SHORT, k->call.container);
+        if (agent_thaw_begin(k->call.base.agent, k->call.container, NULL, NULL, NULL) < 0)
+                log_oom();
 }
 
 static int inspect_later(Kill *k, Refusal **reterr_refusal) {

@@ -53,7 +53,7 @@ int agent_thaw(Agent *a, const char *container, provider_done_cb cb, void *userd
  * taking down their network. REFUSAL_FILES_CHANGED when the Engine's events, which are listened to since agent_capture() began to
  * read, show anything else before that kill, or may have been missed; there is no kill if that is known before. An exited
  * container whose witness holds, and one that is not there, is success without a signal. What is dead is removed after
- * a while, unless Swarm has. Where the Engine refuses the signal, or does not heed it, the container ends when it is thawed. */
+ * a while, unless Swarm has. Where the Engine refuses the signal, or does not heed it, the container is ended by a thaw. */
 int agent_kill(Agent *a, const char *container, const char *witness, provider_done_cb cb, void *userdata, ProviderCall **ret);
 /* The image's or the service's stop signal, grace, SIGKILL. Done when it has exited; gone is success. Thawed first. */
 int agent_terminate(Agent *a, const char *container, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret);

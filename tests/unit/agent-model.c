@@ -142,7 +142,7 @@ static void wait_quiet(Fixture *f) {
         do {
                 before = child_cpu(f);
                 nap();
-        } while (f->cgroup[0] && (child_state(f) != 'S' || child_cpu(f) != before));
+        } while (f->cgroup[0] && child_state(f) != 'Z' && (child_state(f) != 'S' || child_cpu(f) != before));
 }
 
 void let_run(Fixture *f) {
@@ -269,6 +269,10 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
         }
         if (!m->running) {
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
+                return;
+        }
+        if (m->refuse_kill) {
+                answer(fd, 500, "{\"message\":\"Cannot kill container: permission denied\"}");
                 return;
         }
         if (startswith(query, "signal=KILL")) {

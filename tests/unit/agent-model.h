@@ -35,6 +35,7 @@ typedef struct Model {
         int n_drop_unpause;             /* the same of so many of the next ones */
         unsigned pause_delay_ms;
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
+        bool refuse_kill;               /* as one that AppArmor keeps from it */
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
         int kill_fd;                    /* on which that answer is waited for */
         bool foreign_stop, foreign_removal, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */

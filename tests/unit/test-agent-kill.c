@@ -283,6 +283,24 @@ static void test_engine_crash_at_kill(void **state) {
         kill_is_refused(f);
 }
 
+/* It is dead, or is when it is thawed; and nobody who asks for its kill again would thaw it. */
+static void test_kill_is_refused(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+        if (child_enter_unified(f) < 0)
+                skip();
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->refuse_kill = true);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_PROVIDER_FAILED);
+        UNTIL(f, !noted(f));
+        assert_false(MODEL(f, m->paused));
+        MODEL(f, m->running = false);
+        assert_changed(f, end_of(f));
+        child_leave_unified(f);
+}
+
 /* A note that cannot be written: the Engine's word is waited for, and the kill is done all the same. */
 static void test_kill_without_note(void **state) {
         Fixture *f = *state;
@@ -354,6 +372,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_copied_into_after_its_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stream_breaks_after_its_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kill_is_refused, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
