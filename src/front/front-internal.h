@@ -87,7 +87,7 @@ void front_call_done(void *userdata, int r, const Refusal *refusal);
  * of those, and what it has not taken is in memory: LimitExceeded when that is too much. `answer` is one that was sent; NULL: the
  * library sends it next. */
 int front_check_answers(Front *f, uid_t uid, Refusal **reterr_refusal);
-int front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes);
+void front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes);
 
 /* Parks, see above, until every provider has told what it sees or why it cannot, once after the start: what is asked before
  * would be answered as if there were no nodes. */

@@ -299,11 +299,15 @@ int front_check_answers(Front *f, uid_t uid, Refusal **reterr_refusal) {
                       (unsigned long long) (ANSWERS_BYTES_MAX / MIB), uid);
 }
 
-int front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes) {
+/* It is on its way: a failure here is no answer to the question any more. */
+void front_note_answer(Front *f, uid_t uid, sd_bus_message *answer, size_t bytes) {
         uint64_t cookie = 0;
 
         int r = answer ? sd_bus_message_get_cookie(answer, &cookie) : 0;
-        return r < 0 ? r : bus_answers_add(f->answers, uid, cookie, bytes);
+        if (r >= 0)
+                r = bus_answers_add(f->answers, uid, cookie, bytes);
+        if (r < 0)
+                log_warning_errno(r, "A long answer could not be counted, ignoring: %m");
 }
 
 int front_read_session(Front *f, sd_bus_message *m, Session **ret, Refusal **reterr_refusal) {
@@ -354,5 +358,7 @@ int page_send(Page *p, const char *next) {
         if (r < 0)
                 return r;
         r = sd_bus_send(sd_bus_message_get_bus(p->reply), p->reply, NULL);
-        return r < 0 ? r : front_note_answer(front_of(p->reply), p->uid, p->reply, p->bytes);
+        if (r >= 0)
+                front_note_answer(front_of(p->reply), p->uid, p->reply, p->bytes);
+        return r;
 }

@@ -158,7 +158,8 @@ static int on_root(sd_bus_message *m, void *userdata, sd_bus_error *reterr) {
                 r = front_check_answers(f, uid, &refusal);
                 if (r < 0)
                         return bus_error_set(reterr, r, &refusal);
-                return front_note_answer(f, uid, NULL, bytes);
+                front_note_answer(f, uid, NULL, bytes);
+                return 0;
         }
         return bus_error_setf(reterr, REFUSAL_LIMIT_EXCEEDED,
                               "%u sessions and %u jobs are more than one message can hold. ListSessions and ListJobs list them in pages.",

@@ -255,7 +255,9 @@ static int answer_reading(sd_bus_message *m, const char *member, const char *ver
         size_t bytes = (size_t) MAX(r, 0);
         if (r >= 0)
                 r = sd_bus_send(NULL, reply, NULL);
-        return r < 0 ? r : front_note_answer(f, uid, reply, bytes);
+        if (r >= 0)
+                front_note_answer(f, uid, reply, bytes);
+        return r;
 }
 
 static int append_description(sd_bus_message *reply, const Session *s) {

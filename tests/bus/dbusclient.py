@@ -134,7 +134,7 @@ class Message:
     def __init__(self, kind, flags, serial, fields, body):
         self.kind, self.flags, self.serial, self.body = kind, flags, serial, body
         self.path, self.interface, self.member = fields.get(1), fields.get(2), fields.get(3)
-        self.error, self.reply_serial, self.sender = fields.get(4), fields.get(5), fields.get(7)
+        self.error, self.reply_serial, self.destination, self.sender = fields.get(4), fields.get(5), fields.get(6), fields.get(7)
         self.signature = fields.get(8, '')
 
 

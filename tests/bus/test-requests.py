@@ -2,6 +2,7 @@
 """Sessions and jobs over the bus: what may be said, what is answered, what is announced."""
 
 import re
+import select
 
 from harness import *
 
@@ -293,6 +294,36 @@ class Life(BusTest):
         self.assertAlmostEqual(after['CPUsUsed'], before['CPUsUsed'] + 1.5)
         self.assertEqual(after['Providers'], [{'Name': 'fake', 'Health': 'healthy', 'Detail': ''}])
         self.assertEqual(sum(after['SessionsByState'].values()), after['Sessions'])
+
+
+class Answers(BusTest):
+    """As a monitor sees them: the bus drops a second answer before it comes to who asked."""
+
+    def test_each_question_has_one(self):
+        self.alice.run('asked')
+        monitor = self.rig.client()
+        monitor.call('org.freedesktop.DBus', '/org/freedesktop/DBus', 'org.freedesktop.DBus.Monitoring', 'BecomeMonitor', 'asu', [], 0)
+        questions = []
+        for member, signature, args in (('GetSession', 's', ('asked',)), ('ListSessions', 'a{sv}t', ({}, 0)), ('ListJobs', 'a{sv}t', ({}, 0)),
+                                        ('ListSessions', 'a{sv}t', ({'ended': V('b', True)}, 0)), ('DescribeSession', 'sa{sv}t', ('asked', {}, 0)),
+                                        ('ListSnapshots', 'sa{sv}t', ('asked', {}, 0)), ('ListNodes', 'a{sv}t', ({}, 0)), ('GetStatus', '', ()),
+                                        ('ListProviders', 'a{sv}t', ({}, 0)), ('ListTemplates', 'a{sv}t', ({}, 0)), ('GetTemplate', 's', ('none',)),
+                                        ('TouchSession', 'sa{sv}t', ('asked', {}, 0)), ('KillSession', 'ssia{sv}t', ('asked', 'main', 1, {}, 0)),
+                                        ('SnapshotSession', 'sa{sv}t', ('asked', {}, 0)), ('CancelJob', 'tt', (999, 0)), ('Reload', '', ())):
+            questions.append((member, self.alice.send_call(NAME, PATH, MANAGER, member, signature, args)))
+        questions.append(('GetManagedObjects', self.alice.send_call(NAME, PATH, 'org.freedesktop.DBus.ObjectManager', 'GetManagedObjects')))
+        for _, serial in questions:
+            try:
+                self.alice.reply(serial)
+            except DBusError:
+                pass
+        seen = []
+        while select.select([monitor.sock], [], [], 0.5)[0]:
+            monitor.buffer += monitor.sock.recv(1 << 20)
+            while (m := monitor.parse()) is not None:
+                if m.destination == self.alice.name and m.reply_serial:
+                    seen.append(m.reply_serial)
+        self.assertEqual({member: seen.count(serial) for member, serial in questions}, {member: 1 for member, _ in questions})
 
 
 class Lists(BusTest):
