@@ -95,11 +95,17 @@ static int load_snapshot(const SnapshotRecord *r, void *userdata) {
 /* Nothing is resumed from memory: what was under way when the service died ended there. */
 static int load_job(const JobRecord *r, void *userdata) {
         Manager *m = userdata;
+        JobState state = job_state_from_string(r->state);
+        JobType type = job_type_from_string(r->type);
+        if ((int) state < 0 || (int) type < 0) {
+                /* What it did is in the session's state; its number is not used again. */
+                log_warning("The record of job %" PRIu64 " cannot be used: its type or its state is none that this version knows. It stays as it is and is not listed.",
+                            r->id);
+                return 0;
+        }
         Job *j = calloc(1, sizeof(*j));
         if (!j)
                 return -ENOMEM;
-        JobState state = job_state_from_string(r->state);
-        JobType type = job_type_from_string(r->type);
         *j = (Job) {
                 .manager = m,
                 .id = r->id,
@@ -115,12 +121,10 @@ static int load_job(const JobRecord *r, void *userdata) {
                 .ended_usec = r->ended_usec,
                 .frozen_usec = r->frozen_usec,
         };
-        if (!j->session_id || (int) state < 0 || (int) type < 0) {
-                job_free(j);
-                /* What it did is in the session's state; its number is not used again. */
-                log_warning("The record of job %" PRIu64 " cannot be used: its type or its state is none that this version knows. It stays as it is and is not listed.",
-                            r->id);
-                return 0;
+        if (!j->session_id) {
+                free(j->stage);
+                free(j);
+                return -ENOMEM;
         }
         if (r->error_message)
                 (void) refuse(&j->error, MAX(refusal_code_from_string(r->error_name), 0), "%s", r->error_message);

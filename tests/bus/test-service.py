@@ -103,6 +103,11 @@ class Service(BusTest):
         self.assertEqual(c.manager('ListJobs', 'a{sv}t', {}, 0)[0], [])
         self.assertRegex(self.rig.log.read_text(), 'record of job 1 cannot be used')
         self.assertEqual(c.wait_job(c.verb('Snapshot', 'dev'))['Id'], 2)
+        self.rig.stop()
+        self.change_row("UPDATE jobs SET type = 'create' WHERE type = 'levitate'")      # for the version that can read it
+        self.rig.start()
+        c = self.rig.client(ALICE)
+        self.assertEqual([r['Id'] for r in c.manager('ListJobs', 'a{sv}t', {}, 0)[0]], [2, 1])
 
     def test_cut_job_is_interrupted(self):
         self.alice.run('dev')
