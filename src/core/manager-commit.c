@@ -34,6 +34,7 @@ struct CommitWait {
         Manager *manager;
         commit_cb cb;
         void *userdata;
+        bool due;                       /* it is this commit that it waits for */
         CommitWait *prev, *next;
 };
 
@@ -240,7 +241,7 @@ static void set_store_health(Manager *m, int r) {
         m->store_healthy = r >= 0;
 }
 
-/* Those who wait may wait again, for the next commit: the list is taken first. */
+/* Those who are told may wait again, for the next commit, and may have others of them wait no more. */
 static void on_commit(void *userdata) {
         Manager *m = userdata;
         int r = manager_commit_now(m);
@@ -252,10 +253,10 @@ static void on_commit(void *userdata) {
         else
                 backoff_reset(&m->commit_backoff);
 
-        size_t n = 0;
         CommitWait *w;
-        DL_COUNT(m->commit_waits, w, n);
-        while (n-- > 0 && (w = m->commit_waits)) {
+        DL_FOREACH(m->commit_waits, w)
+                w->due = true;
+        while ((w = m->commit_waits) && w->due) {
                 commit_cb cb = w->cb;
                 void *data = w->userdata;
                 DL_DELETE(m->commit_waits, w);

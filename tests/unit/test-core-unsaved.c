@@ -204,6 +204,40 @@ static void test_replacement_not_saved(void **state) {
         assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
 }
 
+static CommitWait *waits_as_well;
+static int told_late;
+
+static void on_told_as_well(void *userdata, int r) {
+        fail_msg("was canceled before");
+}
+
+static void on_told_late(void *userdata, int r) {
+        told_late = r;
+}
+
+static void wait_instead(void *userdata, int r) {
+        Session *s = userdata;
+
+        assert_int_equal(r, 0);
+        commit_wait_cancel(waits_as_well);
+        fill_disk(true);
+        session_mark_dirty(s);
+        assert_int_equal(manager_on_commit(s->manager, on_told_late, NULL, NULL), 0);
+}
+
+/* Who begins to wait while others are told waits for the next commit, also where one of those has gone meanwhile. */
+static void test_waits_for_the_next(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "omega");
+
+        told_late = 1;
+        assert_int_equal(manager_on_commit(f->m, wait_instead, s, NULL), 0);
+        assert_int_equal(manager_on_commit(f->m, on_told_as_well, NULL, &waits_as_well), 0);
+        WAIT_FOR(f, told_late != 1);
+        fill_disk(false);
+        assert_true(told_late < 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
@@ -213,6 +247,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_next_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_replacement_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_waits_for_the_next, setup_volatile, teardown),
         };
         log_open("test-core-unsaved");
         return cmocka_run_group_tests(tests, NULL, NULL);
