@@ -21,7 +21,7 @@ static OperationPlan plan_of(const Session *s, const Job *j) {
         case JOB_START:
                 return s->state == SESSION_EXITED ? (OperationPlan) { down, up } : (OperationPlan) { up };
         case JOB_STOP:
-                return (OperationPlan) { session_state_is_rest(s->state) ? operation_steps_stay : down };
+                return session_state_is_rest(s->state) ? (OperationPlan) { operation_steps_ask, operation_steps_stay } : (OperationPlan) { down };
         case JOB_HIBERNATE:
                 return (OperationPlan) { down };
         case JOB_RESTART:

@@ -204,6 +204,36 @@ static void test_replacement_not_saved(void **state) {
         assert_int_equal(fake_calls(f->p, FAKE_REMOVE), 0);
 }
 
+/* To rest while its node is drained, as all are; there it waits to be started again by itself. */
+static Session *create_waiting(Fixture *f, const char *name) {
+        Session *s = create_running(f, name);
+
+        assert_int_equal(fake_set_drained(f->p, "fake-1", true), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 143), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->jobs && !s->dirty);
+        assert_true(s->wanted);
+        return s;
+}
+
+/* A stop of what is at rest has nothing to undo: nothing of it may be done before it is saved. */
+static void test_stay_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_waiting(f, "psi");
+
+        withdrawn = 0;
+        fill_disk(true);
+        Job *stop = request(s, JOB_STOP, NULL);
+        assert_int_equal(manager_on_commit(f->m, withdraw_unsaved, stop, NULL), 0);
+        WAIT_FOR(f, withdrawn == 1);
+        assert_true(job_state_is_ended(stop->state));
+        fill_disk(false);
+        WAIT_FOR(f, f->m->store_healthy && !s->jobs);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+}
+
 static CommitWait *waits_as_well;
 static int told_late;
 
@@ -247,6 +277,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_next_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_replacement_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_stay_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_waits_for_the_next, setup_volatile, teardown),
         };
         log_open("test-core-unsaved");
