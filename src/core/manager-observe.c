@@ -72,13 +72,17 @@ static void resume(Session *s) {
                 log_error_errno(r, "Session %s: the start that was cut off could not be taken up: %m", s->name);
 }
 
+static bool takes_sessions(const Node *n) {
+        return n->agent && streq_ptr(n->availability, "active");
+}
+
 bool session_has_place(const Session *s) {
         bool agents = false;
 
         for (const Node *n = s->manager->nodes; n; n = n->hh.next) {
                 if (!n->agent || !streq(n->provider, s->provider_name))
                         continue;
-                if (streq_ptr(n->availability, "active"))
+                if (takes_sessions(n))
                         return true;
                 agents = true;
         }
@@ -491,10 +495,10 @@ static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
         }
         if (n->state && !streq(n->state, "ready") && streq_ptr(o->state, "ready"))
                 n->back_usec = core_uptime();
-        bool takes_again = n->availability && !streq(n->availability, "active") && streq_ptr(o->availability, "active");
+        bool took = takes_sessions(n);
         if (node_update(n, o) || mask == CHANGE_ADDED)
                 manager_changed(m, OBJECT_NODE, n, mask);
-        if (takes_again)
+        if (takes_sessions(n) && !took)
                 start_what_waits(e);
 }
 

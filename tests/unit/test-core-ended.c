@@ -124,6 +124,24 @@ static void test_drained_and_stopped(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* A node takes sessions as well when it comes back, with its agent. */
+static void test_drained_beside_lost_node(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "beside");
+        const char *other = streq(s->node, "fake-1") ? "fake-2" : "fake-1";
+
+        assert_int_equal(fake_lose_node(f->p, other), 0);
+        assert_int_equal(fake_set_drained(f->p, s->node, true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, is_at_rest(s));
+        assert_int_equal(fake_calls(f->p, FAKE_RUN), 0);
+        assert_int_equal(fake_return_node(f->p, other, true), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_string_equal(s->node, other);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static usec_t shifted_now(void) {
         return 3600 * USEC_PER_SEC;
 }
@@ -438,6 +456,7 @@ int main(void) {
                 T(test_node_away_for_a_moment),
                 T(test_drained),
                 T(test_drained_and_stopped),
+                T(test_drained_beside_lost_node),
                 T(test_clock_set_back),
                 T(test_memory_used_up),
                 T(test_node_reboot),
