@@ -66,6 +66,7 @@ static void adopt_start(Session *s) {
 static void resume(Session *s) {
         const JobOptions options = {
                 .generation = s->exists && s->task_wanted && session_find_snapshot(s, s->observed_generation) ? s->observed_generation : 0,
+                .automatic = s->wanted,         /* as it was begun */
         };
         int r = operation_recover(s, JOB_START, &options, operation_steps_up, NULL);
         if (r < 0)

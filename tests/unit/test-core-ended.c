@@ -447,6 +447,30 @@ static void test_start_again_cut_off(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Nor where the service died after that, and what goes on from there fails. */
+static void test_start_again_cut_off_and_fails(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "fails-then");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        fake_set_latency(f->p, FAKE_START, 60 * USEC_PER_SEC);
+        assert_int_equal(fake_return_node(f->p, node, true), 0);
+        WAIT_FOR(f, s->state == SESSION_RESUMING && s->task == TASK_PENDING && s->task_wanted);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", true), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        crash(f);
+        assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "fails-then");
+        WAIT_FOR(f, s->state == SESSION_STOPPED && !s->operation);
+        assert_true(s->wanted);
+        assert_int_equal(s->failures, 1);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -469,6 +493,7 @@ int main(void) {
                 T(test_exited_at_rest),
                 T(test_start_again_fails),
                 T(test_start_again_cut_off),
+                T(test_start_again_cut_off_and_fails),
         };
         log_open("test-core-ended");
         return cmocka_run_group_tests(tests, NULL, NULL);
