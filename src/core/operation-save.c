@@ -66,6 +66,11 @@ static void on_thawed(void *userdata, int r, const Refusal *refusal) {
         settle(o);
 }
 
+/* By who has asked for it, or because that could not be saved: then it has changed nothing of what the session is to do. */
+static bool is_taken_back(const Operation *o) {
+        return o->error && (o->error->code == REFUSAL_CANCELED || o->error->code == REFUSAL_STORE_FAILED);
+}
+
 /* The number stays burned; the row stays as an intent until what may have reached the registry is deleted. The
  * provider thaws by itself when a capture fails or is cancelled; asking again makes sure that it is over. */
 void operation_undo_save(Operation *o) {
@@ -76,7 +81,7 @@ void operation_undo_save(Operation *o) {
                 snapshot_mark_dirty(s, o->snapshot);
                 o->snapshot = NULL;
         }
-        s->wanted = s->wanted || o->from_state == SESSION_RUNNING;
+        s->wanted = (is_taken_back(o) ? o->from_wanted : s->wanted) || o->from_state == SESSION_RUNNING;
         job_set_stage(o->job, "thawing");
         int r = s->provider->vtable->thaw(s->provider, s->id, on_thawed, o, &o->call);
         if (r < 0)

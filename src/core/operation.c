@@ -57,6 +57,7 @@ static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
                 .job = j,
                 .plan = plan,
                 .from_state = s->state,
+                .from_wanted = s->wanted,
                 .rest_state = j->type == JOB_HIBERNATE ? SESSION_HIBERNATED : SESSION_STOPPED,
                 .restore_generation = j->options.generation > 0 ? j->options.generation : session_newest_generation(s),
                 .snapshot = snapshot,

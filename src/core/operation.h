@@ -36,6 +36,7 @@ struct Operation {
 
         /* What it works on. */
         SessionState from_state;        /* where it began and, undone, ends */
+        bool from_wanted;               /* what the session was to do before */
         Snapshot *snapshot;             /* the generation being taken or deleted */
         uint64_t restore_generation;
         SessionState rest_state;        /* hibernated or stopped */

@@ -324,6 +324,29 @@ static void test_exited_with_a_queue(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* A drain has ended it, so it is to go on. Somebody would stop it instead, and takes that back. */
+static void test_stop_of_exited_canceled(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "goes-on");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        assert_int_equal(fake_fail_next(f->p, FAKE_CAPTURE, 1, REFUSAL_REGISTRY_FAILED, "The registry is away."), 0);
+        assert_int_equal(fake_set_drained(f->p, node, true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 143), 0);
+        WAIT_FOR(f, s->state == SESSION_EXITED && s->failures == 1 && !s->jobs);
+        fake_set_latency(f->p, FAKE_CAPTURE, 60 * USEC_PER_SEC);
+        Job *j = request(s, JOB_STOP, NULL);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 2);
+        assert_int_equal(job_cancel(j, 0, NULL), 0);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(s->state, SESSION_EXITED);
+        assert_true(s->wanted);
+        fake_set_latency(f->p, FAKE_CAPTURE, 0);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* It is asked for before anybody knows that the node is back. */
 static void test_restore_of_what_is_back(void **state) {
         Fixture *f = *state;
@@ -488,6 +511,7 @@ int main(void) {
                 T(test_restore_of_lost_fails),
                 T(test_restore_of_lost_without_image),
                 T(test_exited_with_a_queue),
+                T(test_stop_of_exited_canceled),
                 T(test_restore_of_what_is_back),
                 T(test_removed_with_a_queue),
                 T(test_exited_at_rest),
