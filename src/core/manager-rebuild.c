@@ -7,14 +7,17 @@
 #include "core/session-record.h"
 
 /* The session's row was deleted, for it could not be used, and those of its generations were not: they are known again, and their
- * numbers are not given out once more. */
+ * numbers are not given out once more. What was proven is kept: nobody knows any more what was to follow. */
 static int take_orphan(const SnapshotRecord *r, void *userdata) {
         Session *s = userdata;
+        SnapshotRecord taken = *r;
 
         if (!streq(r->session, s->id) || session_find_any_snapshot(s, r->generation))
                 return 0;
+        if (taken.phase == SNAPSHOT_PROVEN)
+                taken.phase = SNAPSHOT_KEPT;
         s->next_generation = MAX(s->next_generation, r->generation + 1);
-        return session_load_snapshot(s, r);
+        return session_load_snapshot(s, &taken);
 }
 
 /* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it

@@ -2,6 +2,7 @@
 """The service as a whole: starts, ends, crashes, reloads, its log."""
 
 import contextlib
+import json
 import sqlite3
 
 from harness import *
@@ -83,6 +84,27 @@ class Service(BusTest):
         c.wait_job(c.verb('Snapshot', 'dev'))                           # with a number of its own
         rows = c.manager('ListSnapshots', 'sa{sv}t', 'dev', {}, 0)
         self.assertEqual([r['Generation'] for r in rows], [3, 2, 1])
+
+    def test_row_deleted_amid_a_hibernation(self):
+        """Its files were proven by then, and its container has gone since: nobody begins without them."""
+        path = self.alice.run('dev')
+        session = self.alice.get(path, SESSION, 'Id')
+        self.rig.fake(op='write', session=session, value=7)
+        self.rig.fake(latency_usec={'rest': 60000000})
+        job = self.alice.verb('Hibernate', 'dev')
+        wait(lambda: self.alice.get(job, JOB, 'Stage') == 'removing the container', 'the proof')
+        self.rig.stop(signal.SIGKILL)
+        self.assertEqual(self.change_row('SELECT phase FROM snapshots'), [('proven',)])
+        self.change_row('DELETE FROM sessions')
+        cluster = json.loads((self.rig.dir / 'cluster.json').read_text())
+        cluster['sessions'][0].update(task='gone', frozen=False)
+        (self.rig.dir / 'cluster.json').write_text(json.dumps(cluster))
+        self.rig.start()
+        c = self.rig.client(ALICE)
+        wait(lambda: [r['State'] for r in c.rows()[0]] == ['stopped'], 'the session to be taken up')
+        c.wait_job(c.verb('Start', 'dev'))
+        self.assertEqual(c.get(path, SESSION, 'Generation'), 1)
+        self.assertEqual(self.rig.fake(op='read', session=session)['value'], 7)
 
     def test_generation_that_cannot_be_read(self):
         self.alice.run('dev')
