@@ -20,13 +20,24 @@ static int take_orphan(const SnapshotRecord *r, void *userdata) {
         return session_load_snapshot(s, &taken);
 }
 
+/* It was destroyed, and that is final: what is told of it was asked for before, or its service came back with a Swarm from a backup. */
+static bool has_ended(const ProviderEntry *e, const char *id) {
+        int r = store_has_ended_session(e->manager->store, id);
+
+        if (r < 0)
+                log_warning_errno(r, "It cannot be read whether session %s was destroyed, leaving it alone: %m", id);
+        if (r > 0)
+                log_info("Provider %s tells of session %s, which was destroyed, leaving it alone.", e->name, id);
+        return r != 0;
+}
+
 /* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
  * never replaces what the store says. */
 Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
         Manager *m = e->manager;
         Session *s;
 
-        if (!o->record || !o->image)
+        if (!o->record || !o->image || has_ended(e, o->session))
                 return NULL;
         int r = session_from_label(m, o->session, o->record, o->image, o->generation, &s);
         if (r >= 0) {

@@ -17,6 +17,7 @@ typedef enum Statement {
         STATEMENT_DELETE_SNAPSHOT,
         STATEMENT_DELETE_JOB,
         STATEMENT_PRUNE_SESSIONS,
+        STATEMENT_HAS_ENDED,
         _STATEMENT_MAX,
 } Statement;
 
@@ -34,6 +35,7 @@ static const char *const statement_sql[_STATEMENT_MAX] = {
         [STATEMENT_PRUNE_SESSIONS] =
                 "DELETE FROM sessions WHERE ended_usec > 0 AND (ended_usec < ?1 OR id NOT IN "
                 "(SELECT id FROM sessions WHERE ended_usec > 0 ORDER BY ended_usec DESC, id DESC LIMIT ?2))",
+        [STATEMENT_HAS_ENDED] = "SELECT 1 FROM sessions WHERE id = ?1 AND ended_usec > 0",
 };
 
 static const char *const snapshot_phase_names[_SNAPSHOT_PHASE_MAX] = {
@@ -395,6 +397,17 @@ int store_each_ended_session(Store *s, usec_t before_usec, unsigned limit, store
         return each(s, &session_table,
                     "WHERE ended_usec > 0 AND ended_usec < ?1 ORDER BY ended_usec DESC, id DESC LIMIT ?2",
                     parameters, ELEMENTSOF(parameters), session_row, &cb, userdata);
+}
+
+int store_has_ended_session(Store *s, const char *id) {
+        sqlite3_stmt *stmt = s->statements[STATEMENT_HAS_ENDED];
+        int rc = sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+        if (rc == SQLITE_OK)
+                rc = sqlite3_step(stmt);
+        int r = rc == SQLITE_ROW ? 1 : sqlite_to_errno(s->db, rc);
+        (void) sqlite3_reset(stmt);
+        (void) sqlite3_clear_bindings(stmt);
+        return r;
 }
 
 int store_each_snapshot(Store *s, store_snapshot_cb cb, void *userdata) {

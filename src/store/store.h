@@ -107,6 +107,8 @@ typedef int (*store_job_cb)(const JobRecord *r, void *userdata);
 int store_each_session(Store *s, store_session_cb cb, void *userdata);          /* living ones only */
 /* Archived ones, newest first, those that ended before `before_usec` (0 = all), at most `limit`. */
 int store_each_ended_session(Store *s, usec_t before_usec, unsigned limit, store_session_cb cb, void *userdata);
+/* 1 if the session is one of those, 0 if not. */
+int store_has_ended_session(Store *s, const char *id);
 int store_each_snapshot(Store *s, store_snapshot_cb cb, void *userdata);        /* of living sessions */
 int store_each_orphan(Store *s, store_snapshot_cb cb, void *userdata);          /* of sessions whose row somebody has deleted */
 int store_each_job(Store *s, store_job_cb cb, void *userdata);

@@ -209,6 +209,24 @@ static void test_foreign_labels(void **state) {
         assert_int_equal(HASH_CNT(hh_id, f->m->sessions_by_id), 1);
 }
 
+/* A list that was asked for before the end may tell of a session after it. What was destroyed does not come back by that. */
+static void test_destroyed_is_told_of(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "upsilon");
+        _cleanup_free_ char *id = strdup(s->id), *image = strdup(s->base_image), *label = NULL;
+        ProviderObserver observer;
+
+        assert_int_equal(session_to_label(s, &label), 0);
+        Job *j = request(s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &(const ProviderObservation) {
+                .session = id, .exists = true, .wanted = true, .image = image, .record = label, .task = TASK_PENDING,
+        }, observer.userdata);
+        assert_null(manager_find_session(f->m, id));
+        assert_int_equal(fake_calls(f->p, FAKE_RUN), 0);
+}
+
 /* What no version has written is not taken up: a session without an image would keep the store from saving anything more. */
 static void test_damaged_labels(void **state) {
         static const char *const damages[] = {
@@ -258,6 +276,7 @@ int main(void) {
                 T(test_cut_off_pushes),
                 T(test_number_used_twice),
                 T(test_foreign_labels),
+                T(test_destroyed_is_told_of),
                 T(test_damaged_labels),
         };
         log_open("test-core-rebuild");

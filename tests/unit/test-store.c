@@ -263,6 +263,9 @@ static void test_ended_and_prune(void **state) {
         assert_int_equal(strv_length(ids), 2);
         assert_string_equal(ids[0], "0session0008");
         assert_string_equal(ids[1], "0session0007");
+        assert_int_equal(store_has_ended_session(s, "0session0008"), 1);
+        assert_int_equal(store_has_ended_session(s, "0session0001"), 0);
+        assert_int_equal(store_has_ended_session(s, "0session0010"), 0);
 
         assert_int_equal(store_prune_sessions(s, 400, 100), 0);
         assert_int_equal(n_ended(s, 0, 100), 6);
