@@ -4,7 +4,6 @@
  * stdout (oci/layer-request.h); the only program of the project that talks to registries. */
 
 #include <curl/curl.h>
-#include <locale.h>
 #include <sys/resource.h>
 
 #include "basic/crash-points.h"
@@ -150,8 +149,6 @@ int main(int argc, char *argv[]) {
         int r;
 
         log_open("swarm-layer");
-        /* libarchive takes names for UTF-8 only where the locale says so. */
-        (void) setlocale(LC_CTYPE, "C.UTF-8");
         raise_limits();
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return EXIT_FAILURE;

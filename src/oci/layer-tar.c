@@ -41,7 +41,7 @@ static la_ssize_t on_write(struct archive *a, void *userdata, const void *data, 
         return (la_ssize_t) size;
 }
 
-/* ARCHIVE_WARN is no failure: it says that a name is not UTF-8, and the name is written as it is then. */
+/* ARCHIVE_WARN is no failure: it says that a name is not ASCII, and the name is written as it is then. */
 static int check(LayerTar *t, int r) {
         if (r >= ARCHIVE_WARN)
                 return 0;
@@ -58,7 +58,9 @@ int layer_tar_new(layer_tar_sink sink, void *userdata, LayerTar **ret) {
                 return -ENOMEM;
         t->sink = sink;
         t->userdata = userdata;
-        /* No blocking: the sink gets libarchive's own pieces. hdrcharset is left alone: BINARY adds a header to each entry. */
+        /* No blocking: the sink gets libarchive's own pieces. hdrcharset is left alone: BINARY adds a header to each entry. So does
+         * libarchive by itself where a name is not in the charset of the locale, which is to be "C": in one of UTF-8 a name that
+         * has two surrogates (CESU-8, as Java writes it) would become another name, without a word. */
         if (archive_write_set_format_pax(t->archive) != ARCHIVE_OK ||
             archive_write_set_format_option(t->archive, "pax", "xattrheader", "SCHILY") != ARCHIVE_OK ||
             archive_write_set_bytes_per_block(t->archive, 0) != ARCHIVE_OK ||

@@ -93,7 +93,8 @@ def change_all_kinds(m):
         f.write(b"end")
         f.truncate(8 * 1024 * 1024)
     odd = [b"not-utf8-\xff\xfe", "nfd-e\u0301".encode(), "nfc-\u00e9".encode(), "\u65e5\u672c".encode(), b"new\nline", b"tab\t", b"back\\slash",
-           b" space ", b"trailing.", b"-dash", b"\x01low", b"n" * 255, b"\xed\xa0\x80surrogate", b"quote'\"", b"star*?[", b"%41"]
+           b" space ", b"trailing.", b"-dash", b"\x01low", b"n" * 255, b"\xed\xa0\x80surrogate",
+           b"pair-\xed\xa0\xbd\xed\xb8\x80", b"pair-\xf0\x9f\x98\x80", b"quote'\"", b"star*?[", b"%41"]
     for name in odd:
         path = os.fsencode(f"{m}/new/odd/") + name
         write(path, name)
