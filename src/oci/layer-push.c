@@ -315,8 +315,13 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
         take_layer(p, &pass);
         p->created_usec = realtime_usec();
         r = last_pass(p, delta, reterr_refusal);
-        /* That index is of our own making: it does not become better by a second try. */
-        return r == -ESTALE ? -EIO : r;
+        if (r != -ESTALE)
+                return r;
+        /* It has what was there for a moment only: a directory that takes the place of a deleted one leaves the whiteout of that
+         * behind, which overlay then removes. */
+        p->n_layers = 0;
+        layer_result_done(p->result);
+        return one_pass(p, reterr_refusal);
 }
 
 static int put_config(Push *p, Descriptor *ret, char **ret_data, Refusal **reterr_refusal) {

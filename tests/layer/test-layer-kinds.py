@@ -4,6 +4,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -68,6 +69,18 @@ class KindsTest(SessionTest):
         # In the first of two passes, or in the second, which has a layer of its own if something is young at the freeze.
         layers = s.check(s.save(precopy=True), without=sockets + (b"new/file",))
         self.assertIn(b"etc/.wh.passwd", set().union(*layers[len(names):]))
+
+    def test_whiteout_for_a_moment(self):
+        """Where a directory has left to take the place of a deleted one, until overlay removes it."""
+        s = self.session("moment")
+        write(f"{s.merged}/opt/kept/new")
+        os.mknod(f"{s.upper}/opt/was-here", stat.S_IFCHR, 0)
+        s.generation += 1
+        child = Child(PROGRAM, s.request(precopy=True), on_freeze=lambda: os.unlink(f"{s.upper}/opt/was-here"))
+        self.assertIsNotNone(child.result, child.lines)
+        self.assertEqual(child.types(), ["freeze", "read-done", "result"])
+        self.assertEqual(child.result["session_layers"], 1)
+        s.check(child)
 
     def test_long_paths(self):
         """What is saved can be unpacked where the paths of layers begin as they do here."""
