@@ -29,6 +29,11 @@ int swarm_check_info(Swarm *s, const SwarmInfo *info, Refusal **reterr_refusal) 
                               "Docker at %s keeps containers with the storage driver %s, where the files of a session cannot be saved. "
                               "Set \"storage-driver\": \"overlay2\" in /etc/docker/daemon.json and restart docker.service.",
                               socket, info->storage_driver);
+        /* Files in the writable layer belong to the host's users: saved so, no Engine could unpack them again. */
+        if (info->mapped_users)
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
+                              "Docker at %s maps the users of containers to others of the host, so the files of a session cannot be saved with "
+                              "their owners. Remove \"userns-remap\" from /etc/docker/daemon.json, run Docker as root and restart docker.service.", socket);
         switch (info->state) {
         case SWARM_INACTIVE:
                 if (s->initialize)

@@ -53,6 +53,19 @@ static bool has_log_driver(const json_t *o, const char *name) {
         return false;
 }
 
+/* "name=userns" with --userns-remap, "name=rootless" for an Engine that is not root's; either may have more behind a comma. */
+static bool has_mapped_users(const json_t *o) {
+        const json_t *options = json_at(o, "SecurityOptions"), *v;
+        size_t i;
+
+        json_array_foreach(options, i, v) {
+                const char *s = strempty(json_string_value(v)), *rest = startswith(s, "name=userns") ?: startswith(s, "name=rootless");
+                if (rest && (!*rest || *rest == ','))
+                        return true;
+        }
+        return false;
+}
+
 int swarm_info_parse(const json_t *o, SwarmInfo *ret) {
         const json_t *swarm = json_at(o, "Swarm");
         const json_t *history = json_at(swarm, "Cluster", "Spec", "Orchestration", "TaskHistoryRetentionLimit");
@@ -65,6 +78,7 @@ int swarm_info_parse(const json_t *o, SwarmInfo *ret) {
                 .state = state < 0 ? SWARM_INACTIVE : state,
                 .manager = json_true_at(swarm, "ControlAvailable"),
                 .live_restore = json_true_at(o, "LiveRestoreEnabled"),
+                .mapped_users = has_mapped_users(o),
                 .journald = has_log_driver(o, "journald"),
                 .history_off = json_is_integer(history) && json_integer_value(history) == 0,
                 .node = nonempty(json_string_at(swarm, "NodeID")),

@@ -24,6 +24,7 @@ typedef struct SwarmInfo {
         SwarmState state;
         bool manager;                   /* ControlAvailable */
         bool live_restore;
+        bool mapped_users;              /* those of containers are others on the host */
         bool journald;                  /* the log driver is there */
         bool history_off;               /* TaskHistoryRetentionLimit 0: exited containers are removed at once */
         const char *node, *error, *version, *system_time, *storage_driver;

@@ -408,6 +408,22 @@ static void test_events_refused(void **state) {
         world_close(&w);
 }
 
+/* What an Engine keeps that maps users would be proven, and no Engine could unpack it again. */
+static void test_mapped_users(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/info", "200 OK", NULL, "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SecurityOptions\":[\"name=userns\"],"
+                                                     "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        ask_to_start(&w, w.p->vtable->create);
+        assert_int_equal(w.result, -EBADRQC);
+        assert_int_equal(w.code, REFUSAL_PROVIDER_UNAVAILABLE);
+        world_close(&w);
+}
+
 /* The more sessions there are, the smaller is the part of them that is asked for at a time: all of it is held at once, and an answer
  * that is too long makes the Swarm unavailable. */
 static void test_list_of_many(void **state) {
@@ -571,7 +587,8 @@ int main(void) {
                 cmocka_unit_test(test_answer_to_rest_lost), cmocka_unit_test(test_service_of_another),
                 cmocka_unit_test(test_name_is_taken),
                 cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
-                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_mapped_users),
+                cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
                 cmocka_unit_test(test_copied), cmocka_unit_test(test_copied_and_absent),
                 cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
         };

@@ -29,11 +29,24 @@ static void test_info(void **state) {
         _cleanup_json_ json_t *o = json("{\"ServerVersion\":\"20.10.24\",\"Driver\":\"overlay2\",\"LiveRestoreEnabled\":true,\"SystemTime\":\"2026-11-21T01:21:35Z\","
                 "\"Plugins\":{\"Log\":[\"local\",\"journald\"]},\"Swarm\":{\"NodeID\":\"abc\",\"LocalNodeState\":\"active\",\"ControlAvailable\":true,"
                 "\"Cluster\":{\"Spec\":{\"Orchestration\":{\"TaskHistoryRetentionLimit\":0}}}}}"), *none = json("{\"ServerVersion\":\"x\"}"), *bad = json("{}");
+        static const struct {
+                const char *options;
+                bool mapped;
+        } security[] = {
+                { "\"name=seccomp,profile=builtin\",\"name=cgroupns\"", false }, { "\"name=usernsx\",1", false },
+                { "\"name=seccomp\",\"name=userns\"", true }, { "\"name=rootless,x=y\"", true },
+        };
         SwarmInfo i;
 
+        for (size_t k = 0; k < ELEMENTSOF(security); k++) {
+                _cleanup_free_ char *text = strformat("{\"ServerVersion\":\"x\",\"SecurityOptions\":[%s]}", security[k].options);
+                _cleanup_json_ json_t *engine = json(text);
+                assert_int_equal(swarm_info_parse(engine, &i), 0);
+                assert_int_equal(i.mapped_users, security[k].mapped);
+        }
         assert_int_equal(swarm_info_parse(o, &i), 0);
         assert_int_equal(i.state, SWARM_ACTIVE);
-        assert_true(i.manager && i.live_restore && i.journald && i.history_off);
+        assert_true(i.manager && i.live_restore && i.journald && i.history_off && !i.mapped_users);
         assert_string_equal(i.node, "abc");
         assert_string_equal(i.storage_driver, "overlay2");
         assert_int_equal(swarm_info_parse(none, &i), 0);
