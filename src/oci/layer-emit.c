@@ -182,6 +182,18 @@ static int look_at_link(Walker *w, const struct stat *st, const char **ret_path)
         return layer_links_put(&w->links, st->st_ino, w->path);
 }
 
+/* 1: `name` is another file by now, whose attributes may be ones that no file of this type takes: a layer with them could not be
+ * unpacked. */
+static int is_another(Walker *w, const char *name, const struct stat *st) {
+        struct stat now;
+
+        if (!w->walk->live)
+                return 0;
+        if (fstatat(walker_top(w)->fd, name, &now, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 1 : -errno;
+        return now.st_ino != st->st_ino || (now.st_mode & S_IFMT) != (st->st_mode & S_IFMT);
+}
+
 int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
         const char *first = NULL;
         XattrFlags flags;
@@ -199,6 +211,8 @@ int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
         if (r < 0)
                 return r;
         r = read_xattrs(w, walker_top(w)->fd, name, walker_top(w), st, &flags);
+        if (r == 0)
+                r = is_another(w, name, st);
         if (r > 0 && st->st_nlink > 1 && !first)
                 layer_links_forget(&w->links, st->st_ino);
         if (r != 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a walk passes over, and a disk that fails while a writable layer is read. */
+/* What a walk passes over, a disk that fails while a writable layer is read, and what is replaced meanwhile. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +13,28 @@
 #include "oci/layer-walk.h"
 
 static int origin_error;
+static const char *replaced;            /* by a directory with attributes, as soon as these are asked for */
 
 /* Instead of the C library's. */
 ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size) {
+        if (streq(name, "system.posix_acl_default")) {
+                memset(value, 'v', MIN(size, (size_t) 4));
+                return 4;
+        }
         errno = streq(name, "trusted.overlay.origin") ? origin_error : ENODATA;
         return errno == 0 ? 0 : -1;
+}
+
+ssize_t llistxattr(const char *path, char *list, size_t size) {
+        static const char names[] = "system.posix_acl_default";
+
+        if (!replaced || !endswith(path, strrchr(replaced, '/')))
+                return 0;
+        assert_int_equal(unlink(replaced), 0);
+        assert_int_equal(mkdir(replaced, 0755), 0);
+        assert_true(size >= sizeof(names));
+        memcpy(list, names, sizeof(names));
+        return sizeof(names);
 }
 
 static int count(const void *data, size_t n, void *userdata) {
@@ -103,9 +120,28 @@ static void test_origin_unreadable(void **state) {
         assert_int_equal(rmdir(directory), 0);
 }
 
+/* A pipe with the attributes of what took its place while it was looked at could not be unpacked. */
+static void test_replaced(void **state) {
+        static const mode_t types[] = { S_IFIFO, S_IFREG };
+        char directory[] = "/tmp/test-layer-walk.XXXXXX", path[80];
+        size_t size;
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/file", directory);
+        replaced = path;
+        for (size_t i = 0; i < ELEMENTSOF(types); i++) {
+                assert_int_equal(mknod(path, types[i] | 0644, 0), 0);
+                assert_int_equal(walk_by(&(LayerWalk) { .upperdir = directory, .live = true }, &size), 0);
+                assert_int_equal(size, 0);
+                assert_int_equal(rmdir(path), 0);
+        }
+        replaced = NULL;
+        assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_changed_just_before), cmocka_unit_test(test_origin_unreadable),
+                cmocka_unit_test(test_changed_just_before), cmocka_unit_test(test_origin_unreadable), cmocka_unit_test(test_replaced),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
