@@ -401,7 +401,8 @@ static int call_authorized(Registry *g, const char *url, const HttpCall *call, H
         int r;
 
         g->failure = (RegistryFailure) {};
-        if (g->token && monotonic_usec() > g->token_expires_usec) {
+        /* It is renewed early, so it is good for a stream that begins now; and a stream cannot be sent again with another one. */
+        if (g->token && !call->source && monotonic_usec() > g->token_expires_usec) {
                 free(g->token);
                 g->token = NULL;
         }
