@@ -74,11 +74,25 @@ int teardown(void **state);
 /* Without a control group of the test's own there is no witness. */
 #define NEED_CGROUP(f) if (!(f)->cgroup[0]) skip()
 
+/* ---- agent-child.c */
+
+void child_start(Fixture *f);
+/* false: it has no control group of its own. */
+bool child_enter_cgroup(Fixture *f);
 /* Moves the child into a control group of version 2, as the container's, whose directory that is. -1: none can be made. */
 int child_enter_unified(Fixture *f);
 void child_leave_unified(Fixture *f);
 /* What its cgroup.freeze says: '0' or '1'. */
 char child_freeze(Fixture *f);
+/* The same, with no control group of version 2: 0; and what runc does with it. */
+char child_read_freeze(const Model *m);
+void child_write_freeze(const Model *m, const char *value);
+/* Until it sleeps and its cpu time has come to rest: what a freeze would find. */
+void child_wait_quiet(Fixture *f);
+/* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
+void let_run(Fixture *f);
+
+/* ---- agent-model.c */
 
 /* Another agent, in the place of one that was freed. */
 void make_agent(Fixture *f);
@@ -95,8 +109,6 @@ void forgets(Fixture *f);
 void cut_streams(Fixture *f);
 /* How many listen. */
 unsigned count_streams(Fixture *f);
-/* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
-void let_run(Fixture *f);
 /* How often swarm-layer was asked for something with that in it. */
 unsigned count_requests(Fixture *f, const char *needle);
 /* There is a note of the container. */
