@@ -66,7 +66,7 @@ static void adopt_start(Session *s) {
 static void resume(Session *s) {
         const JobOptions options = {
                 .generation = s->exists && s->task_wanted && session_find_snapshot(s, s->observed_generation) ? s->observed_generation : 0,
-                .automatic = s->wanted,         /* as it was begun */
+                .automatic = s->wanted,         /* by now the orchestrator's own: the job that it was begun with has ended, as interrupted */
         };
         int r = operation_recover(s, JOB_START, &options, operation_steps_up, NULL);
         if (r < 0)
