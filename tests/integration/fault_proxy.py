@@ -60,6 +60,7 @@ class FaultProxy:
         self.lock = threading.Lock()
         self.log = []           # (line, what happened)
         self.listener = None
+        self.accepting = None   # the thread that does
         self.registry = None
         rig.verb("registry", "stop")
         self.start_registry()
@@ -109,12 +110,14 @@ class FaultProxy:
 
     def open(self):
         self.listener = netns.listen(self.netns, self.host, self.own)
-        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+        self.accepting = threading.Thread(target=self._accept, args=(self.listener,), daemon=True)
+        self.accepting.start()
 
     def shut(self):
         """Connections are refused."""
         if self.listener:
             self.listener.shutdown(socket.SHUT_RDWR)
+            self.accepting.join()
             self.listener.close()
             self.listener = None
 
@@ -134,7 +137,7 @@ class FaultProxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        upstream = None
+        upstream = sender = None
         try:
             client.settimeout(120)
             head, rest = _read_head(client)
@@ -163,13 +166,15 @@ class FaultProxy:
         except OSError:
             pass
         finally:
-            for s in (client, upstream):
-                if s:
-                    try:
-                        s.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass
-                    s.close()
+            sockets = [s for s in (client, upstream) if s]
+            for s in sockets:
+                _shut(s)
+            # Closed when nobody is about to wait for them. A number that is free again is the next pipe's, and poll(2) of a pipe's
+            # writing end keeps it open: who reads from a process that has ended would not be told of that.
+            if sender:
+                sender.join()
+            for s in sockets:
+                s.close()
 
     def _pump_answer(self, upstream, client, line, fault):
         action = fault.action if fault else ""
@@ -205,6 +210,13 @@ class FaultProxy:
         os.unlink(os.path.join(self.folder, "docker/registry/v2/blobs", algorithm, hexes[:2], hexes, "data"))
 
 
+def _shut(s):
+    try:
+        s.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass        # the other side was first
+
+
 def _read_head(s, data=b""):
     while b"\r\n\r\n" not in data:
         more = s.recv(65536)
@@ -230,7 +242,7 @@ def _pump_request(client, upstream, data, fault):
             if left is not None and len(data) > left:
                 upstream.sendall(data[:left])
                 for s in (client, upstream):
-                    s.shutdown(socket.SHUT_RDWR)
+                    _shut(s)
                 return
             if data:
                 upstream.sendall(data)
