@@ -9,6 +9,7 @@ typedef struct Attempt {
         LayerPass *pass;
         LayerWalk walk;
         atomic_bool cancel;
+        unsigned breaks;
 } Attempt;
 
 /* Runs in the stream's producer thread. */
@@ -39,6 +40,7 @@ static int attempt(LayerPass *p, Attempt *a, Refusal **reterr_refusal) {
                 .registry = p->registry,
                 .salt = p->salt,
                 .cancel = &a->cancel,
+                .breaks = &a->breaks,
         };
         int r;
 
@@ -66,20 +68,21 @@ int layer_pass_run(LayerPass *p, Refusal **reterr_refusal) {
                 },
         };
         _cleanup_refusal_ Refusal *refusal = NULL;
-        unsigned links = 0, broken = 0;
+        unsigned links = 0;
         int r;
 
         for (;;) {
                 refusal = refusal_free(refusal);
                 r = attempt(p, &a, &refusal);
-                if (r != -EAGAIN)
+                if (p->read_done || !(r == -ECONNRESET || (r == -EAGAIN && ++links <= LINK_ATTEMPTS_MAX)))
                         break;
-                r = refusal ? -EBADRQC : -ESTALE;
-                if (p->read_done || (refusal ? ++broken > LAYER_STREAM_RETRIES : ++links > LINK_ATTEMPTS_MAX))
-                        break;
-                if (refusal)
-                        (void) layer_stream_back_off(broken, p->registry, NULL);
+                if (r == -ECONNRESET)
+                        (void) layer_stream_back_off(a.breaks, p->registry, NULL);
         }
+        if (r == -EAGAIN)
+                r = -ESTALE;
+        else if (r == -ECONNRESET)
+                r = -EBADRQC;
         if (r == -EBADRQC && reterr_refusal)
                 *reterr_refusal = TAKE_PTR(refusal);
         p->dropped = TAKE_PTR(a.walk.dropped);

@@ -283,15 +283,14 @@ int layer_stream_back_off(unsigned n, const Registry *g, const atomic_bool *canc
 static int send_blob(Stream *s, Refusal **reterr_refusal) {
         int r;
 
-        for (unsigned attempt = 1;; attempt++) {
+        for (;;) {
                 r = registry_upload_blob(s->spec->registry, next_bytes, blob_digest, s, reterr_refusal);
-                if (r != -EBADRQC || !registry_failure_is_passing(s->spec->registry))
+                if (r != -EBADRQC || !registry_failure_is_passing(s->spec->registry) || *s->spec->breaks == LAYER_STREAM_RETRIES)
                         return r;
+                ++*s->spec->breaks;
                 if (!rewind_stream(s))
-                        return -EAGAIN;
-                if (attempt > LAYER_STREAM_RETRIES)
-                        return r;
-                r = layer_stream_back_off(attempt, s->spec->registry, s->spec->cancel);
+                        return -ECONNRESET;
+                r = layer_stream_back_off(*s->spec->breaks, s->spec->registry, s->spec->cancel);
                 if (r < 0)
                         return r;
         }

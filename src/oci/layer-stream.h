@@ -25,6 +25,7 @@ typedef struct LayerStreamSpec {
         uint32_t salt;
         atomic_bool *cancel;            /* set here on a failure, so that the producer stops */
         atomic_uint_fast64_t *sent;     /* progress: compressed bytes */
+        unsigned *breaks;               /* uploads that broke and were to be tried again, of all streams for this layer */
 } LayerStreamSpec;
 
 typedef struct LayerStreamResult {
@@ -33,8 +34,8 @@ typedef struct LayerStreamResult {
         usec_t read_usec, upload_usec;
 } LayerStreamResult;
 
-/* A connection that breaks is tried again from memory while all pieces are still there. -EAGAIN with the refusal:
- * the failure may pass, but the tar has to be produced anew. */
+/* An upload that breaks is tried again from memory while all pieces are still there. -ECONNRESET with the refusal: it may be
+ * tried again, but the tar has to be produced anew. */
 int layer_stream_run(const LayerStreamSpec *spec, LayerStreamResult *ret, Refusal **reterr_refusal);
 
 /* Sleeps after attempt `n` (1, 2) of something that `g` has failed in. -ECANCELED. */

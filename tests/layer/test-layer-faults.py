@@ -251,6 +251,21 @@ class RegistryFaultTest(FaultTest):
         self.refused(self.push(fault), "uploading a layer")
         self.assertLessEqual(self.proxy.count("PATCH"), 3)
 
+    def test_broken_in_turn(self):
+        """Before a byte was sent, which is tried again from memory, and when there are too many for that: together it is tried three times."""
+        self.fill(24)
+        cut, opened = self.cutting(1000, 3 << 20)[1], []
+
+        def fault(h):
+            if h.command == "POST" and "mount" not in h.path:
+                opened.append(h.path)
+                if len(opened) % 2:
+                    h.answer(500)
+                    return True
+            return cut(h)
+        self.refused(self.push(fault), "opening an upload")
+        self.assertEqual(len(opened), 3)
+
     def test_changed_under_the_read(self):
         """What should be frozen and is not: the copy would be of no moment that ever was."""
         def overwrite(path):
