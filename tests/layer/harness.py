@@ -7,6 +7,7 @@ import fcntl
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import mmap
 import os
@@ -30,8 +31,10 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFESTS = ", ".join([OCI_MANIFEST, DOCKER_MANIFEST, "application/vnd.oci.image.index.v1+json",
                        "application/vnd.docker.distribution.manifest.list.v2+json"])
-CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+CLONE_NEWNS, CLONE_NEWNET, MS_REC, MS_PRIVATE = 0x20000, 0x40000000, 0x4000, 0x40000
 libc = ctypes.CDLL(None, use_errno=True)
+# Below those that the kernel gives to connections: in a network of one's own nobody else has them.
+ports = itertools.count(5000)
 
 
 def need_root():
@@ -40,9 +43,13 @@ def need_root():
         sys.exit(SKIP)
 
 
-def private_mounts():
-    if libc.unshare(CLONE_NEWNS) < 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) < 0:
+def private_namespaces():
+    """Mounts, and a network in which nobody else takes a port."""
+    if libc.unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) < 0:
         raise OSError(ctypes.get_errno(), "unshare")
+    SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+    with socket.socket() as s:
+        fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
 def fail_syncfs():
@@ -62,12 +69,6 @@ def fail_syncfs():
 
 def sha256(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Scratch:
@@ -110,7 +111,7 @@ class Registry:
     """docker-registry on a port of its own."""
 
     def __init__(self, scratch, name="registry", htpasswd=None):
-        self.port = free_port()
+        self.port = next(ports)
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.host}"
         self.storage = scratch / name

@@ -105,5 +105,5 @@ class ChildTest(FaultTest):
 
 if __name__ == "__main__":
     harness.need_root()
-    harness.private_mounts()
+    harness.private_namespaces()
     unittest.main(verbosity=2)

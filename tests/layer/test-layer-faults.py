@@ -44,7 +44,7 @@ class RegistryFaultTest(FaultTest):
         self.works(child)
 
     def test_not_there(self):
-        port = harness.free_port()
+        port = next(harness.ports)
         q = self.request()
         q["registry"]["url"] = f"http://127.0.0.1:{port}"
         q["image"] = q["image"].replace(self.proxy.host, f"127.0.0.1:{port}")
@@ -484,5 +484,5 @@ class RegistryFaultTest(FaultTest):
 
 if __name__ == "__main__":
     harness.need_root()
-    harness.private_mounts()
+    harness.private_namespaces()
     unittest.main(verbosity=2)

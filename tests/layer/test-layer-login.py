@@ -125,5 +125,5 @@ class LoginTest(FaultTest):
 
 if __name__ == "__main__":
     harness.need_root()
-    harness.private_mounts()
+    harness.private_namespaces()
     unittest.main(verbosity=2)

@@ -169,5 +169,5 @@ class Model(SessionTest):
 
 if __name__ == "__main__":
     harness.need_root()
-    harness.private_mounts()
+    harness.private_namespaces()
     unittest.main(verbosity=2)

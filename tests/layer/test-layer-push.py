@@ -597,5 +597,5 @@ done"""
 
 if __name__ == "__main__":
     harness.need_root()
-    harness.private_mounts()
+    harness.private_namespaces()
     unittest.main(verbosity=2)
