@@ -49,7 +49,8 @@ class FaultTest(RegistryTest):
 
     def request(self, **more):
         image = self.base.replace(self.registry.host, self.proxy.host)
-        registry = {"url": self.proxy.url, "timeout_usec": 2000000, **more.pop("registry", {})}
+        # Whoever waits for the end of it says so: a registry answers when its disk has all of a blob.
+        registry = {"url": self.proxy.url, "timeout_usec": 20000000, **more.pop("registry", {})}
         return {"verb": "push", "registry": registry, "image": image, "repository": REPOSITORY, "tag": "t-g1", "session": "t", "generation": 1,
                 "job": 1, "upperdir": self.upper, "new_index": self.index, "frozen_realtime_usec": int(time.time() * 1e6), **more}
 

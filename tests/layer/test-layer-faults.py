@@ -121,7 +121,7 @@ class RegistryFaultTest(FaultTest):
                     left.append(h.path)
                 h.cut()
                 return True
-            child = self.push(fault)
+            child = self.push(fault, registry={"timeout_usec": 2000000})
             for _ in range(200):
                 if len(left) == len(begun):
                     break
