@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """swarmctl beside the daemon with the provider in memory, with a terminal or without."""
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -35,14 +36,14 @@ class Terminal:
             argv = ['setsid', '--ctty', '--wait', *argv]
         self.process = subprocess.Popen(argv, env=env, start_new_session=True, user=uid, **given)
         os.close(slave)
-        self.seen = ''
+        self.seen, self.decoder = '', codecs.getincrementaldecoder('utf-8')()      # a read may end within a character
 
     def read(self, timeout):
         if not select.select([self.master], [], [], timeout)[0]:
             return False
         with contextlib.suppress(OSError):      # EIO: all have closed it
             data = os.read(self.master, 65536)
-            self.seen += data.decode()
+            self.seen += self.decoder.decode(data)
             return bool(data)
         return False
 
