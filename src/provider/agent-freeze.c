@@ -135,7 +135,8 @@ static void on_frozen_after_all(const EngineAnswer *answer, void *userdata) {
 }
 
 /* It runs, says the Engine. But where the freeze has failed it may be frozen still, or later, and only what the Engine has frozen is
- * thawed by it: so it is thawed here, or, where that is not allowed, frozen first, if its runtime does that. */
+ * thawed by it: so it is thawed here, or, where that is not allowed, frozen first, if its runtime does that. What it has frozen
+ * meanwhile, by a request of ours that nobody waits for any more, it thaws the next time. */
 static void on_looked(const EngineAnswer *answer, void *userdata) {
         const json_t *state = json_at(answer->json, "State");
         pid_t pid = (pid_t) json_integer_at(state, "Pid");
@@ -144,7 +145,7 @@ static void on_looked(const EngineAnswer *answer, void *userdata) {
         t->request = NULL;
         if (answer->outcome != ENGINE_OK && answer->status != 404)
                 thaw_again_or_fail(t, answer);
-        else if (!cgroup_is_to_freeze(pid) || (!json_true_at(state, "Paused") && agent_let_run(pid) >= 0))
+        else if (!json_true_at(state, "Paused") && (!cgroup_is_to_freeze(pid) || agent_let_run(pid) >= 0))
                 thaw_done(t);
         else {
                 free(TAKE_PTR(t->freeze_file));

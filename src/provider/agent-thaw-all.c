@@ -27,7 +27,7 @@ static long engine_ask(const char *engine_socket, const char *method, const char
         return r < 0 ? r : status;
 }
 
-/* 1: it is or will be frozen, and cannot be thawed here. Negative: nobody says. */
+/* 1: it is or will be frozen, and cannot be thawed here, or the Engine has frozen it meanwhile. Negative: nobody says. */
 static int is_to_freeze(const char *engine_socket, const char *container) {
         _cleanup_free_ char *answer = NULL;
         long status = engine_ask(engine_socket, "GET", container, "json", &answer);
@@ -39,10 +39,11 @@ static int is_to_freeze(const char *engine_socket, const char *container) {
                 return status < 0 ? (int) status : 0;
         if (!state)
                 return -EBADMSG;
-        return cgroup_is_to_freeze(pid) && (json_true_at(state, "Paused") || agent_let_run(pid) < 0);
+        return json_true_at(state, "Paused") || (cgroup_is_to_freeze(pid) && agent_let_run(pid) < 0);
 }
 
-/* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. */
+/* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. A request that was on
+ * its way as the service ended may have come to pass only now: 409. */
 static long unpause(const char *engine_socket, const char *container, char **ret_answer) {
         _cleanup_free_ char *answer = NULL, *frozen = NULL;
         long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
@@ -55,7 +56,7 @@ static long unpause(const char *engine_socket, const char *container, char **ret
                 return status;
         }
         status = engine_ask(engine_socket, "POST", container, "pause", &frozen);
-        if (status == 204)
+        if (status == 204 || status == 409)
                 return engine_ask(engine_socket, "POST", container, "unpause", ret_answer);
         *ret_answer = TAKE_PTR(frozen);
         return status;

@@ -139,9 +139,14 @@ static void answer_unpause(Fixture *f, int fd) {
                 answer(fd, m->fail_unpause, "{\"message\":\"the test says no\"}");
         } else if (!m->running)
                 answer(fd, 409, "{\"message\":\"Container is not running\"}");
-        else if (!m->paused)
+        else if (!m->paused) {
                 answer(fd, 500, "{\"message\":\"Container is not paused\"}");
-        else {
+                if (m->late_pause) {
+                        m->late_pause = false;
+                        m->paused = true;
+                        child_write_freeze(m, "1");
+                }
+        } else {
                 m->paused = false;
                 child_write_freeze(m, "0");
                 remember(m, "{\"Action\":\"unpause\"}\n");

@@ -33,6 +33,7 @@ typedef struct Model {
         int fail_inspect;
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */
+        bool late_pause;                /* one that nobody waits for any more comes to pass behind the next unpause */
         unsigned pause_delay_ms;
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool refuse_kill;               /* as one that AppArmor keeps from it */

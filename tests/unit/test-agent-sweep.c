@@ -46,6 +46,22 @@ static void test_left_in_doubt(void **state) {
         assert_false(noted(f));
 }
 
+/* The freeze was on its way as the agent ended, and comes to pass behind the thaw. */
+static void test_left_and_frozen_late(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, m->late_pause = true);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, m->late_pause = true);
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+}
+
 /* An agent ended while the kernel kept one of its processes: the Engine, and so any observation, says that it runs. */
 static void test_left_half_frozen(void **state) {
         Fixture *f = *state;
@@ -105,6 +121,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_left_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_in_doubt, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_left_and_frozen_late, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_half_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         };
