@@ -265,11 +265,12 @@ static int kill_begin(VerbCall *c) {
 }
 
 /* Who kills has proven that the files are saved. Were an absent container a broken witness, that copy would be dropped. But one that
- * was heard to run on before it went, as for an Engine that stops, goes with a word: what it wrote then is in no copy. */
+ * was heard to run on before it went, as for an Engine that stops, goes with a word: what it wrote then is in no copy. That our
+ * signal came to it afterwards does not change that. */
 static int kill_absent(VerbCall *c, Refusal **reterr_refusal) {
         Kill *k = CONTAINER_OF(c, Kill, call);
 
-        return !k->sent && agent_watch_evidence(k->watch) == EVIDENCE_BROKEN ? refuse_changed(k, reterr_refusal) : 0;
+        return agent_watch_evidence(k->watch) == EVIDENCE_BROKEN ? refuse_changed(k, reterr_refusal) : 0;
 }
 
 static const Verb verb_kill = { sizeof(Kill), kill_begin, kill_inspected, kill_done, .absent_is_done = true, .absent = kill_absent };

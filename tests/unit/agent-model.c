@@ -204,6 +204,7 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
                 }
                 m->running = m->paused = false;
                 m->exit_code = 137;
+                m->exists = !m->removed_by_kill;
         }
         answer(fd, 204, "");
 }

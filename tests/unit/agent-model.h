@@ -38,6 +38,7 @@ typedef struct Model {
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
         bool refuse_kill;               /* as one that AppArmor keeps from it */
         bool slow_kill;                 /* no answer to a kill, and it is said to run on */
+        bool removed_by_kill;           /* Swarm waits for its end, and removes it then */
         int kill_fd;                    /* on which that answer is waited for */
         bool foreign_stop, foreign_removal, foreign_unpause, foreign_copy, crash; /* what comes before the kill: somebody else, or the end of the Engine */
         char events[1024];              /* what it remembers since the last pause, or since the container's end */

@@ -109,6 +109,18 @@ static void test_unpaused_and_removed_before_kill(void **state) {
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
 }
 
+/* The same where it is removed behind the kill: the signal was ours, but what was first was not. */
+static void test_unpaused_and_removed_behind_kill(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        MODEL(f, m->foreign_unpause = m->removed_by_kill = true);
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_FILES_CHANGED);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+}
+
 static void test_unpaused_before_kill(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -360,6 +372,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_other_deaths, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_removed_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_and_removed_before_kill, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unpaused_and_removed_behind_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_and_forgotten, setup, teardown),
