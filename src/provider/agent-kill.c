@@ -269,8 +269,11 @@ static int kill_begin(VerbCall *c) {
  * signal came to it afterwards does not change that. */
 static int kill_absent(VerbCall *c, Refusal **reterr_refusal) {
         Kill *k = CONTAINER_OF(c, Kill, call);
+        bool broken = agent_watch_evidence(k->watch) == EVIDENCE_BROKEN;
 
-        return agent_watch_evidence(k->watch) == EVIDENCE_BROKEN ? refuse_changed(k, reterr_refusal) : 0;
+        /* Nothing more comes that would end it. */
+        k->watch = agent_watch_free(k->watch);
+        return broken ? refuse_changed(k, reterr_refusal) : 0;
 }
 
 static const Verb verb_kill = { sizeof(Kill), kill_begin, kill_inspected, kill_done, .absent_is_done = true, .absent = kill_absent };

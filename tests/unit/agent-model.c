@@ -184,6 +184,7 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
         if (m->foreign_removal) {
                 (void) kill(f->child, SIGKILL);
                 m->exists = m->running = m->paused = false;
+                remember(m, "{\"Action\":\"destroy\"}\n");
                 answer(fd, 404, "{\"message\":\"No such container\"}");
                 return;
         }

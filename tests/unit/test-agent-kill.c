@@ -96,6 +96,9 @@ static void test_removed_before_kill(void **state) {
         MODEL(f, m->foreign_removal = true);
         assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
         assert_int_equal(MODEL(f, m->n_kill), 1);
+        /* Nor is it listened to any more. */
+        assert_null(f->a->watches);
+        UNTIL(f, count_streams(f) == 0);
 }
 
 /* What it wrote before it was removed is gone without a copy, and nobody is told that all is well. */
