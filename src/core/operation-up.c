@@ -421,8 +421,8 @@ static void step_save_resuming(Operation *o) {
         o->undo = undo_unasked;
         o->cancelable = true;
         /* What is wanted already goes on after a crash, with the newest files. A start that somebody asked for does so once the
-         * provider has heard of it: before that only they know which files they meant. */
-        s->wanted = s->wanted && o->job->options.generation == 0;
+         * provider has heard of it: before that only they know which files they meant. What goes on so says a generation as well. */
+        s->wanted = s->wanted && (o->job->options.generation == 0 || o->job->options.automatic);
         if (s->state != SESSION_RESUMING)
                 session_set_state(s, SESSION_RESUMING, NULL);
         session_mark_dirty(s);

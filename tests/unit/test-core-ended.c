@@ -485,6 +485,12 @@ static void test_start_again_cut_off_and_fails(void **state) {
         assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
         WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
         crash(f);
+        /* Not either where that is cut off once more. */
+        fake_set_latency(f->p, FAKE_RUN, 60 * USEC_PER_SEC);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_RUN) == 1);
+        s = manager_find_session(f->m, "fails-then");
+        assert_int_equal(s->observed_generation, 1);
+        crash(f);
         assert_int_equal(fake_fail_next(f->p, FAKE_RUN, 1, REFUSAL_PROVIDER_UNAVAILABLE, "The Engine did not answer."), 0);
         WAIT_FOR(f, provider_ready(f));
         s = manager_find_session(f->m, "fails-then");
