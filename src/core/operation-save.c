@@ -192,6 +192,7 @@ static void note_reason(Operation *o, const ProviderCaptureResult *c) {
 
         if (!c->out_of_memory || s->exit_code != 128 + SIGKILL || s->stop_reason != STOP_REASON_EXITED)
                 return;
+        o->from_wanted = false;
         if (o->job->type == JOB_SAVE_EXITED) {
                 s->wanted = false;
                 o->plan.then = NULL;

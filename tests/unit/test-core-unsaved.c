@@ -39,6 +39,27 @@ static void test_record_not_saved(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Killed for its memory it is not started again, also where only its next save can be recorded. */
+static void test_reason_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "rho");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_lose_node(f->p, node), 0);
+        WAIT_FOR(f, s->state == SESSION_LOST);
+        assert_int_equal(fake_return_node(f->p, node, false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+        fake_set_latency(f->p, FAKE_CAPTURE, 200 * USEC_PER_MSEC);
+        assert_int_equal(fake_exhaust_memory(f->p, s->id), 0);
+        WAIT_FOR(f, fake_calls(f->p, FAKE_CAPTURE) == 1);
+        assert_true(s->wanted);
+        fill_disk(true);
+        WAIT_FOR(f, s->state == SESSION_EXITED && s->failures == 1 && !s->jobs);
+        fill_disk(false);
+        assert_int_equal(s->stop_reason, STOP_REASON_RESOURCE_LIMIT);
+        assert_false(s->wanted);
+}
+
 /* The files are safe and the container is gone; that it rests is told when that is on the disk. */
 static void test_end_not_saved(void **state) {
         Fixture *f = *state;
@@ -271,6 +292,7 @@ static void test_waits_for_the_next(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_record_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_reason_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_end_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_request_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_queued_not_saved, setup, teardown),
