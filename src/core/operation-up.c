@@ -79,9 +79,21 @@ static void settle(Operation *o) {
         operation_undone(o);
 }
 
+/* A request that could not be saved, or that names what is not there, has not changed either what the session is to do by itself. */
+static bool is_left_waiting(const Operation *o) {
+        return !o->job->options.automatic && o->from_wanted && session_state_is_rest(o->from_state) && o->error &&
+               (o->error->code == REFUSAL_STORE_FAILED || o->error->code == REFUSAL_NO_SUCH_GENERATION);
+}
+
 /* Nothing was asked for yet, so one that was lost still is, or is what its node brings back. */
 static void undo_unasked(Operation *o) {
-        if (o->from_state == SESSION_LOST)
+        Session *s = o->session;
+
+        if (is_left_waiting(o)) {
+                s->wanted = true;
+                session_set_state(s, o->from_state, o->error->message);
+                operation_undone(o);
+        } else if (o->from_state == SESSION_LOST)
                 operation_undone(o);
         else
                 settle(o);

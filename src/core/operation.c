@@ -141,6 +141,7 @@ void operation_next(Operation *o) {
                 o->step = 0;
                 o->undo = NULL;
                 o->from_state = o->session->state;
+                o->from_wanted = false;         /* that was before what is done by now */
         }
         o->plan.first[o->step](o);
 }

@@ -305,6 +305,28 @@ static void test_restore_of_lost_without_image(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* A session that waits for a node goes on waiting for it when something else was asked for that cannot be done. */
+static void test_restore_of_waiting_without_image(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "patient");
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        assert_int_equal(fake_write(f->p, s->id, 7), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", true), 0);
+        assert_int_equal(fake_set_drained(f->p, "fake-2", true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 143), 0);
+        WAIT_FOR(f, s->state == SESSION_STOPPED && s->wanted && !s->jobs);
+        assert_int_equal(fake_forget_image(f->p, session_find_snapshot(s, 1)->record.image), 0);
+        Job *j = request(s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->error->code, REFUSAL_NO_SUCH_GENERATION);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 7);
+}
+
 /* What waits behind a save that fails is refused, and then the files are saved all the same. */
 static void test_exited_with_a_queue(void **state) {
         Fixture *f = *state;
@@ -516,6 +538,7 @@ int main(void) {
                 T(test_proven_and_ran_on),
                 T(test_restore_of_lost_fails),
                 T(test_restore_of_lost_without_image),
+                T(test_restore_of_waiting_without_image),
                 T(test_exited_with_a_queue),
                 T(test_stop_of_exited_canceled),
                 T(test_restore_of_what_is_back),

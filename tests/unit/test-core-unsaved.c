@@ -255,6 +255,22 @@ static void test_stay_not_saved(void **state) {
         WAIT_FOR(f, s->state == SESSION_RUNNING);
 }
 
+/* Nor does it wait no more because a start that somebody asked for was refused. */
+static void test_start_not_saved(void **state) {
+        Fixture *f = *state;
+        Session *s = create_waiting(f, "alpha");
+
+        fill_disk(true);
+        Job *start = request(s, JOB_START, NULL);
+        WAIT_FOR(f, job_state_is_ended(start->state));
+        assert_int_equal(start->error->code, REFUSAL_STORE_FAILED);
+        fill_disk(false);
+        WAIT_FOR(f, f->m->store_healthy && !s->jobs);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(fake_set_drained(f->p, "fake-1", false), 0);
+        WAIT_FOR(f, s->state == SESSION_RUNNING);
+}
+
 static CommitWait *waits_as_well;
 static int told_late;
 
@@ -300,6 +316,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_replacement_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_deletion_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_stay_not_saved, setup_volatile, teardown),
+                cmocka_unit_test_setup_teardown(test_start_not_saved, setup_volatile, teardown),
                 cmocka_unit_test_setup_teardown(test_waits_for_the_next, setup_volatile, teardown),
         };
         log_open("test-core-unsaved");
