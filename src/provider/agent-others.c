@@ -83,30 +83,37 @@ static int end_main(pid_t first, const char *controller) {
         return r < 0 ? r : end_process(first, controller, cgroup);
 }
 
-/* Held by the service, and in force here only. Root needs none for processes of root. Returns what was before. */
-static cap_flag_value_t use_capability(cap_value_t needed, cap_flag_value_t value) {
-        cap_flag_value_t before = CAP_CLEAR;
-        cap_t caps = cap_get_proc();
+/* Held by the service, and in force here only. Root needs none for processes of root. Returns what was before, with which it is laid down:
+ * no memory is needed for that any more. */
+static cap_t use_capability(cap_value_t needed) {
+        cap_t before = cap_get_proc(), caps = before ? cap_dup(before) : NULL;
 
-        if (!caps || cap_get_flag(caps, needed, CAP_EFFECTIVE, &before) < 0 || cap_set_flag(caps, CAP_EFFECTIVE, 1, &needed, value) < 0 ||
-            cap_set_proc(caps) < 0)
-                log_debug("Capability %i cannot be %s: %m", needed, value == CAP_SET ? "used" : "laid down");
+        if (!caps || cap_set_flag(caps, CAP_EFFECTIVE, 1, &needed, CAP_SET) < 0 || cap_set_proc(caps) < 0)
+                log_debug("Capability %i cannot be used: %m", needed);
         if (caps)
                 (void) cap_free(caps);
         return before;
 }
 
+static void lay_down(cap_t before) {
+        if (!before)
+                return;
+        if (cap_set_proc(before) < 0)
+                log_debug("A capability cannot be laid down: %m");
+        (void) cap_free(before);
+}
+
 static int end_frozen(pid_t first, int (*end)(pid_t first, const char *controller)) {
-        cap_flag_value_t before;
         const char *controller;
+        cap_t before;
         int r;
 
         r = first > 0 ? find_frozen(first, &controller) : -ESRCH;
         if (r < 0)
                 return r;
-        before = use_capability(CAP_KILL, CAP_SET);
+        before = use_capability(CAP_KILL);
         r = end(first, controller);
-        (void) use_capability(CAP_KILL, before);
+        lay_down(before);
         return r;
 }
 
@@ -123,14 +130,14 @@ int agent_end_main(pid_t first) {
 int agent_let_run(pid_t first) {
         _cleanup_free_ char *file = NULL;
         _cleanup_close_ int fd = -EBADF;
-        cap_flag_value_t before;
+        cap_t before;
         int r = cgroup_file(first, "", "cgroup.freeze", &file);
 
         if (r < 0)
                 return r;
-        before = use_capability(CAP_DAC_OVERRIDE, CAP_SET);
+        before = use_capability(CAP_DAC_OVERRIDE);
         fd = open(file, O_WRONLY | O_CLOEXEC);
         r = fd < 0 ? -errno : write_full(fd, "0", 1);
-        (void) use_capability(CAP_DAC_OVERRIDE, before);
+        lay_down(before);
         return r;
 }

@@ -2,9 +2,25 @@
 
 /* The end of a container: its witness, and what it died of; signals. */
 
+#include <dlfcn.h>
 #include <signal.h>
+#include <sys/capability.h>
 
 #include "agent-model.h"
+
+static unsigned caps_until_failure;
+
+/* In the place of libcap's: the memory for one of them is not there. */
+cap_t cap_get_proc(void) {
+        cap_t (*real)(void) = (cap_t (*)(void)) dlsym(RTLD_NEXT, "cap_get_proc");
+
+        assert_non_null(real);
+        if (caps_until_failure > 0 && --caps_until_failure == 0) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        return real();
+}
 
 static void test_hold_and_kill(void **state) {
         Fixture *f = *state;
@@ -316,6 +332,46 @@ static void test_kill_is_refused(void **state) {
         child_leave_unified(f);
 }
 
+static bool set_in_force(cap_value_t which, cap_flag_value_t value) {
+        cap_t caps = cap_get_proc();
+        bool set;
+
+        assert_non_null(caps);
+        set = cap_set_flag(caps, CAP_EFFECTIVE, 1, &which, value) >= 0 && cap_set_proc(caps) >= 0;
+        (void) cap_free(caps);
+        return set;
+}
+
+static bool is_in_force(cap_value_t which) {
+        cap_flag_value_t value = CAP_CLEAR;
+        cap_t caps = cap_get_proc();
+
+        assert_non_null(caps);
+        assert_int_equal(cap_get_flag(caps, which, CAP_EFFECTIVE, &value), 0);
+        (void) cap_free(caps);
+        return value == CAP_SET;
+}
+
+/* A capability is in force while it is needed, and not longer, whatever there is no memory for. */
+static void test_capability_without_memory(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+        if (!is_in_force(CAP_DAC_OVERRIDE) || child_enter_unified(f) < 0)
+                skip();
+
+        assert_true(set_in_force(CAP_DAC_OVERRIDE, CAP_CLEAR));
+        for (unsigned i = 1; i <= 3; i++) {
+                child_write_freeze(&f->model, "1");
+                caps_until_failure = i;
+                assert_int_equal(agent_let_run(f->child), 0);
+                caps_until_failure = 0;
+                assert_false(is_in_force(CAP_DAC_OVERRIDE));
+                assert_int_equal(child_freeze(f), '0');
+        }
+        assert_true(set_in_force(CAP_DAC_OVERRIDE, CAP_SET));
+        child_leave_unified(f);
+}
+
 /* A note that cannot be written: the Engine's word is waited for, and the kill is done all the same. */
 static void test_kill_without_note(void **state) {
         Fixture *f = *state;
@@ -389,6 +445,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_stream_breaks_after_its_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_engine_crash_at_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_is_refused, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_capability_without_memory, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_kill_without_note, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_witness_breaks, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_signals, setup, teardown),
