@@ -127,6 +127,8 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         r = f->hooks.reload(f->hooks.userdata, &warnings);
         if (r < 0)
                 return front_refused(uid, "reload", &NO_SUBJECT, r, NULL, reterr);
+        STRV_FOREACH(w, warnings)       /* a value that was cut may end within a character, a file be named in any bytes */
+                utf8_repair(*w);
         r = bus_reply_new(m, &reply, "");
         if (r >= 0)
                 r = sd_bus_message_append_strv(reply, warnings);

@@ -261,6 +261,14 @@ class Service(BusTest):
         wait(lambda: 'newer' in [t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], 'the reload')
         self.assertEqual([t['Name'] for t in self.root.manager('ListTemplates', 'a{sv}t', {}, 0)], ['newer'])
 
+    def test_reload_tells_of_what_is_no_text(self):
+        folder = self.rig.dir / 'config/templates.d'
+        (folder / 'long.yaml').write_text('templates:\n  long: {image: base, size: x' + 'ä' * 30 + '}\n')
+        (folder / os.fsdecode(b'latin-\xe4.yaml')).write_text('nothing')
+        named, cut = self.root.manager('Reload')
+        self.assertRegex(named, r'latin-\?\.yaml:1: The file must hold')
+        self.assertRegex(cut, r'long\.yaml:2: Template "long" is not loaded: "size" must be .*, "xä+\?" is not')
+
     def test_example_of_the_manual_page(self):
         page = (SOURCE / 'docs/man/orchestrator.templates.5.scd').read_text()
         (self.rig.dir / 'config/templates.d/page.yaml').write_text(page.split('```')[1])
