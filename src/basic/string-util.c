@@ -84,6 +84,11 @@ bool strv_contains(char *const *v, const char *s) {
         return false;
 }
 
+/* sd-bus sends no message with one of these, though other libraries take them for characters. */
+static bool is_noncharacter(uint32_t c) {
+        return (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe;
+}
+
 /* Bytes of the character there; 0: none. */
 static size_t utf8_length(const uint8_t *p) {
         uint32_t c, min;
@@ -104,7 +109,7 @@ static size_t utf8_length(const uint8_t *p) {
                         return 0;
                 c = c << 6 | (p[i] & 0x3f);
         }
-        return c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : n;
+        return c < min || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) || is_noncharacter(c) ? 0 : n;
 }
 
 bool utf8_is_valid(const char *s) {

@@ -140,6 +140,8 @@ static int load_string(Loader *l, const yaml_event_t *e, YamlNode *n) {
 
         if (strlen(value) != e->data.scalar.length)
                 return fail(l, n->line, "This string holds a NUL character; remove it.");
+        if (!utf8_is_valid(value))      /* libyaml takes what the bus does not */
+                return fail(l, n->line, "This string holds what is no character of Unicode; remove it.");
         n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
         n->value = strdup(value);
         return n->value ? 0 : -ENOMEM;

@@ -269,6 +269,11 @@ class Service(BusTest):
         self.assertRegex(named, r'latin-\?\.yaml:1: The file must hold')
         self.assertRegex(cut, r'long\.yaml:2: Template "long" is not loaded: "size" must be .*, "xä+\?" is not')
 
+    def test_templates_hold_what_can_be_sent(self):
+        (self.rig.dir / 'config/templates.d/new.yaml').write_text('templates:\n  new: {image: base, description: "\ufdd0"}\n')
+        self.assertRegex(' '.join(self.root.manager('Reload')), r'new\.yaml:2: This string holds what is no character of Unicode')
+        self.assertEqual(self.root.manager('ListTemplates', 'a{sv}t', {}, 0), [])
+
     def test_example_of_the_manual_page(self):
         page = (SOURCE / 'docs/man/orchestrator.templates.5.scd').read_text()
         (self.rig.dir / 'config/templates.d/page.yaml').write_text(page.split('```')[1])

@@ -223,6 +223,7 @@ static void test_yaml_errors(void **state) {
         expect_error("templates:\n  b: {image: x}\n  b: {image: x}\n", "f.yaml:3: The key \"b\" is here for the second time, first in line 2; remove one. Nothing of the file is loaded.");
         expect_error("templates:\n  ? [a]\n  : b\n", "f.yaml:2: A key is missing or is not a string. Nothing of the file is loaded.");
         expect_error("templates:\n  {~: b}\n", "f.yaml:2: A key is missing or is not a string. Nothing of the file is loaded.");
+        expect_error("templates:\n  b: {image: x,\n      description: \xef\xb7\x90}\n", "f.yaml:3: This string holds what is no character of Unicode; remove it. Nothing of the file is loaded.");
         expect_error("templates: [[[[[[[a]]]]]]]\n", "f.yaml:1: This is nested more than 6 deep. Nothing of the file is loaded.");
         expect_error("templates:\n  a: {image: \"x\\0y\"}\n", "f.yaml:2: This string holds a NUL character; remove it. Nothing of the file is loaded.");
         expect_error("templates:\n  a: \xff\xfe\n", "f.yaml:2: This is not valid YAML: invalid leading UTF-8 octet. Nothing of the file is loaded.");
@@ -393,7 +394,9 @@ static void test_checks(void **state) {
 
         assert_int_equal(env_assignment_check("A=b", NULL), 0);
         assert_int_equal(env_assignment_check("_a1=x=y\tz\n", NULL), 0);
-        static const char *const bad[] = { "", "=", "=x", "A", "1=x", "A B=x", "A=\xff", "A=\x1b", "A={{x}}", "Ä=x" };
+        assert_int_equal(env_assignment_check("A=\xef\xbf\xbd\xef\xb7\x8f\xf0\x9f\xbf\xbd", NULL), 0);
+        static const char *const bad[] = { "", "=", "=x", "A", "1=x", "A B=x", "A=\xff", "A=\x1b", "A={{x}}", "Ä=x",
+                                            "A=\xef\xb7\x90", "A=\xef\xbf\xbe", "A=\xf0\x9f\xbf\xbf" };
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 assert_int_equal(env_assignment_check(bad[i], &refusal), -EBADRQC);
                 assert_int_equal(refusal->code, REFUSAL_INVALID_ARGUMENT);
