@@ -86,7 +86,7 @@ class SwarmctlTest(BusTest):
 
     def ctl(self, *args, expect=OK, uid=None, env=None, stdin=None):
         done = subprocess.run([SWARMCTL, *args], env={**self.env, **(env or {})}, capture_output=True, text=True, user=uid,
-                              timeout=60, input=stdin, stdin=None if stdin else subprocess.DEVNULL)
+                              errors='surrogateescape', timeout=60, input=stdin, stdin=None if stdin else subprocess.DEVNULL)
         self.assertEqual(done.returncode, expect, f'{args}: {done.stdout}{done.stderr}')
         self.assertNotIn('\033', done.stdout + done.stderr)
         return done.stdout, done.stderr

@@ -140,6 +140,19 @@ class Verbs(SwarmctlTest):
                 (['-H', '', 'list'], '--host'), (['list', '--limit=0'], "^--limit: '0'"), (['kill', 'x', '-s', 'NOPE'], '^--signal:'), (['list', '--label=a', '--label=b'], 'one --label')):
             self.said(*args, expect=USAGE, pattern=pattern)
 
+    def test_what_the_bus_does_not_carry(self):
+        """Said before the first of several is begun."""
+        self.session('plain')
+        bad = os.fsdecode(b'gr\xfcn')
+        for args, pattern in (
+                (['stop', 'plain', bad], 'not valid UTF-8'), (['create', bad, '--image=base'], 'not valid UTF-8'),
+                (['create', '--image=base', '--', bad], 'not valid UTF-8'), (['list', f'--state={bad}'], '^--state: '),
+                (['create', '--image=base', f'--env=A={bad}'], '^--env: '), (['create', '--image=base', '--env=A'], "^--env: 'A' is set here"),
+                (['create', '--image=base', '--env-file=-'], '^-:2: this is not valid UTF-8'), (['show', 'plain\ufdd0'], 'not valid UTF-8'),
+                (['create', '--image=base', '--env='], '^--env: .* write NAME=VALUE or NAME')):
+            self.said(*args, expect=USAGE, pattern=pattern, env={'A': bad}, stdin=f'B=1\nA={bad}\n')
+        self.assertEqual(self.state('plain'), 'running')
+
     def test_help(self):
         for args in (['--help'], ['help'], ['-h'], ['create', '--help'], ['help', 'create'], ['--version']):
             out, err = self.ctl(*args)

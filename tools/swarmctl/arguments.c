@@ -196,12 +196,15 @@ static int option_json(Arguments *a, void *field, const char *value, char **ret_
 static int option_env(Arguments *a, void *field, const char *value, char **ret_error) {
         const char *own;
 
+        if (isempty(value) || *value == '=')
+                return fail(ret_error, "'%s' has no name of a variable: write NAME=VALUE or NAME.", value);
         if (strchr(value, '='))
-                return *value != '=' ? strv_extend(field, value)
-                                     : fail(ret_error, "An environment variable needs a name before the '='.");
+                return strv_extend(field, value);
         own = getenv(value);
         if (!own)
                 return fail(ret_error, "'%s' is not set here; write %s=VALUE to give it one.", value, value);
+        if (!utf8_is_valid(own))
+                return fail(ret_error, "'%s' is set here to what is not valid UTF-8; encode it, for example in base64.", value);
         char *s = strformat("%s=%s", value, own);
         return s ? strv_consume(field, s) : -ENOMEM;
 }
@@ -222,6 +225,8 @@ static int take_env_lines(const char *path, char *text, Strv *env, char **ret_er
                         continue;
                 if (*line == '=' || !strchr(line, '='))
                         return fail(ret_error, "%s:%zu: write NAME=VALUE.", path, number);
+                if (!utf8_is_valid(line))
+                        return fail(ret_error, "%s:%zu: this is not valid UTF-8; encode the value, for example in base64.", path, number);
                 int r = strv_extend(env, line);
                 if (r < 0)
                         return r;
@@ -351,8 +356,20 @@ static int name_option(const Option *o, const char *value, char **ret_error) {
         return fail(ret_error, "%s%s%s%s", names_it ? "" : "--", names_it ? "" : o->name, names_it ? "" : ": ", sentence);
 }
 
+/* The bus carries no other text. The names of files are nothing to it. */
+static int check_text(const char *s, char **ret_error) {
+        return utf8_is_valid(s) ? 0 : fail(ret_error, "'%s' is not valid UTF-8.", s);
+}
+
+static int take_word(Strv *words, const char *word, char **ret_error) {
+        int r = check_text(word, ret_error);
+        return r < 0 ? r : strv_extend(words, word);
+}
+
 static int take_option(Arguments *a, const Option *o, const char *value, char **ret_error) {
-        int r = o->parse(a, (char *) a + o->offset, value, ret_error);
+        int r = value && o->parse != option_env_file ? check_text(value, ret_error) : 0;
+        if (r >= 0)
+                r = o->parse(a, (char *) a + o->offset, value, ret_error);
         if (r == -EINVAL)
                 r = name_option(o, value, ret_error);
         if (r < 0)
@@ -392,7 +409,7 @@ int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
                 const Option *o = find_option(c);
 
                 if (c == 1)
-                        r = strv_extend(&a->words, optarg);
+                        r = take_word(&a->words, optarg, ret_error);
                 else if (o)
                         r = take_option(a, o, optarg, ret_error);
                 else
@@ -401,7 +418,7 @@ int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
                         return r;
         }
         for (; optind < argc; optind++) {
-                r = strv_extend(&a->command, argv[optind]);
+                r = take_word(&a->command, argv[optind], ret_error);
                 if (r < 0)
                         return r;
         }
