@@ -46,19 +46,19 @@ char *snapshot_reference(const Session *s, const Snapshot *snapshot) {
         return strformat("%.*s/%s:%s", (int) strcspn(host, "/"), host, r->repository, r->tag);
 }
 
-/* Does any living session run from this image, or keep it as a generation it can be restored from? One that is destroyed, but not
- * archived yet, takes no care of it any more. */
-static bool image_is_used(Manager *m, const char *image, const Session *except) {
+/* A living session that runs from this image, or keeps it as a generation it can be restored from; NULL: none. One that is destroyed,
+ * but not archived yet, takes no care of it any more. */
+static const Session *find_user(Manager *m, const char *image, const Session *except) {
         for (Session *s = m->sessions_by_id; s; s = s->hh_id.next) {
                 if (s == except || s->ended_usec > 0)
                         continue;
                 if (streq_ptr(s->base_image, image))
-                        return true;
+                        return s;
                 for (Snapshot *snapshot = s->snapshots; snapshot; snapshot = snapshot->hh.next)
                         if (streq_ptr(snapshot->record.image, image))
-                                return true;
+                                return s;
         }
-        return false;
+        return NULL;
 }
 
 static Session *find_clone(Manager *m, const char *image, const Session *except) {
@@ -72,7 +72,7 @@ int session_bequeath_snapshot(Session *s, Snapshot *snapshot) {
         SnapshotRecord inherited = snapshot->record;
         Session *clone;
 
-        if (!inherited.image || !image_is_used(s->manager, inherited.image, s))
+        if (!inherited.image || !find_user(s->manager, inherited.image, s))
                 return 0;
         clone = find_clone(s->manager, inherited.image, s);
         if (clone && !session_find_any_snapshot(clone, 0)) {
@@ -95,7 +95,7 @@ static bool is_to_be_restored(const Session *s, uint64_t generation) {
         return false;
 }
 
-/* Why it must stay, as the end of a sentence about it; NULL: nobody needs it. */
+/* Why it must stay, as the end of a sentence about it; NULL: the session itself does not need it. */
 static const char *need_of(Session *s, const Snapshot *x) {
         uint64_t generation = x->record.generation;
 
@@ -106,8 +106,6 @@ static const char *need_of(Session *s, const Snapshot *x) {
                 return "is what the session's container was made from, and the next save may build upon it. Hibernate or stop the session first.";
         if (is_to_be_restored(s, generation))
                 return "is to be restored by a job that waits. Cancel that job first.";
-        if (image_is_used(s->manager, x->record.image, s))
-                return "is what another session was cloned from. Destroy that session first.";
         return NULL;
 }
 
@@ -117,6 +115,19 @@ static int check_newest(Session *s, Refusal **reterr) {
                 return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
                               "Session \"%s\" was lost with its node, and no generation of its files was saved that it could be restored from. "
                               "Wait for its node, or destroy it.", s->name);
+        return 0;
+}
+
+static int check_unneeded(Session *s, const Snapshot *x, Refusal **reterr) {
+        const char *need = need_of(s, x);
+        const Session *clone = need ? NULL : find_user(s->manager, x->record.image, s);
+
+        if (need)
+                return refuse(reterr, REFUSAL_BUSY, "Generation %" PRIu64 " of session \"%s\" %s", x->record.generation, s->name, need);
+        if (clone)
+                return refuse(reterr, REFUSAL_BUSY,
+                              "Generation %" PRIu64 " of session \"%s\" is what session \"%s\" was cloned from. Destroy that session first.",
+                              x->record.generation, s->name, clone->name);
         return 0;
 }
 
@@ -132,15 +143,15 @@ int session_check_generation(Session *s, JobType verb, const JobOptions *options
                 return refuse(reterr, REFUSAL_NO_SUCH_GENERATION,
                               "Session \"%s\" has no generation %" PRIu64 ". 'swarmctl snapshots %s' (ListSnapshots) lists those that it has.",
                               s->name, generation, s->name);
-        const char *need = verb == JOB_DELETE_SNAPSHOT ? need_of(s, snapshot) : NULL;
-        return need ? refuse(reterr, REFUSAL_BUSY, "Generation %" PRIu64 " of session \"%s\" %s", generation, s->name, need) : 0;
+        return verb == JOB_DELETE_SNAPSHOT ? check_unneeded(s, snapshot, reterr) : 0;
 }
 
 static Snapshot *oldest_unneeded(Session *s) {
         Snapshot *oldest = NULL;
 
         for (Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase == SNAPSHOT_KEPT && (!oldest || i->record.generation < oldest->record.generation) && !need_of(s, i))
+                if (i->record.phase == SNAPSHOT_KEPT && (!oldest || i->record.generation < oldest->record.generation) &&
+                    !need_of(s, i) && !find_user(s->manager, i->record.image, s))
                         oldest = i;
         return oldest;
 }

@@ -240,6 +240,9 @@ class Life(BusTest):
         _, job = self.alice.manager('CreateSession', 'sa{sv}t', 'copy', {'from': V('s', 'source')}, 0)
         self.alice.wait_job(job)
         self.assertEqual(self.rig.fake(op='read', session=self.id('copy'))['value'], 7)
+        self.alice.wait_job(self.alice.verb('Snapshot', 'source'))
+        self.refused('Busy', 'Generation 1 of session "source" is what session "copy" was cloned from. Destroy that session first',
+                     self.alice.manager, 'DeleteSnapshot', 'sta{sv}t', 'source', 1, {}, 0)
 
     def test_job_that_fails_says_why(self):
         path, job = self.alice.create('unstartable', image=V('s', 'example/unpullable'))
