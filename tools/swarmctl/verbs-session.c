@@ -191,13 +191,11 @@ static int find_generation(Context *c, const char *session, uint64_t generation,
         return r;
 }
 
-/* An older generation is nothing to slip into: what was saved after it does not run any more. Nobody is asked about what the
- * service will refuse: to restore a session that runs, and will go on to run. */
-static int confirm_older(Context *c, char *session) {
-        char *const sessions[] = { session, NULL };
+/* The session's newest generation, if the one that is asked for is older; else 0. Nobody is asked about what the service will refuse:
+ * to restore a session that runs, and will go on to run. */
+static int find_newer(Context *c, const char *session, uint64_t *ret) {
         _cleanup_free_ char *path = NULL;
         _cleanup_json_ json_t *properties = NULL;
-        char loss[160];
 
         int r = context_get_session(c, session, &path);
         if (r == 0)
@@ -206,21 +204,36 @@ static int confirm_older(Context *c, char *session) {
                 return r;
         uint64_t newest = value_u64(properties, "Generation");
         bool runs_on = streq_ptr(value_string(properties, "State"), "running") && streq_ptr(value_string(properties, "CurrentJob"), "/");
-        if (c->args->generation >= newest || runs_on)
-                return 0;
-        (void) snprintf(loss, sizeof(loss), "generation %" PRIu64 " is older than its newest, %" PRIu64 ", which will not be what runs.",
-                        c->args->generation, newest);
-        return confirm(c, "restore", sessions, (Loss) { loss, loss });
+        *ret = c->args->generation >= newest || runs_on ? 0 : newest;
+        return 0;
+}
+
+/* An older generation is nothing to slip into: what was saved after it does not run any more. */
+static int confirm_older(Context *c, char *const *sessions) {
+        _cleanup_strv_ Strv older = NULL;
+        uint64_t newest = 0, wanted = c->args->generation;
+        char one[160], several[160];
+
+        STRV_FOREACH(s, sessions) {
+                uint64_t newer = 0;
+
+                c->subject = sessions[1] ? *s : NULL;
+                int r = find_newer(c, *s, &newer);
+                if (r == 0 && newer > 0)
+                        r = strv_extend(&older, *s);
+                if (r != 0)
+                        return r;
+                newest = MAX(newest, newer);
+        }
+        c->subject = NULL;
+        (void) snprintf(one, sizeof(one), "generation %" PRIu64 " is older than its newest, %" PRIu64 ", which will not be what runs.", wanted, newest);
+        (void) snprintf(several, sizeof(several), "generation %" PRIu64 " is older than the newest of each, which will not be what runs.", wanted);
+        return older ? confirm(c, "restore", older, (Loss) { one, several }) : 0;
 }
 
 int verb_restore(Context *c, char *const *words) {
-        if (c->args->generation > 0 && !c->args->yes)
-                STRV_FOREACH(s, words) {
-                        int r = confirm_older(c, *s);
-                        if (r != 0)
-                                return r;
-                }
-        return run_jobs(c, words, "RestoreSession", 0);
+        int r = c->args->generation > 0 && !c->args->yes ? confirm_older(c, words) : 0;
+        return r != 0 ? r : run_jobs(c, words, "RestoreSession", 0);
 }
 
 int verb_destroy(Context *c, char *const *words) {
