@@ -337,7 +337,7 @@ int registry_refuse(Registry *g, const HttpAnswer *a, const char *doing, Refusal
         } remedies[] = {
                 { 200, 299, false, "Check what runs at that address" },
                 { 300, 399, false, "Check the registry's address in the configuration" },
-                { 401, 401, false, "Check the registry credential in the configuration" },
+                { 401, 401, false, "Check the credential swarm-registry-push, see CREDENTIALS in orchestrator.conf(5)" },
                 { 403, 403, false, "Check what the registry credential may do" },
                 { 404, 404, false, "Check the name, and that the registry has not lost its files" },
                 { 405, 405, false, "Enable it in the registry's configuration (for deletion: storage.delete.enabled)" },
@@ -355,6 +355,8 @@ int registry_refuse(Registry *g, const HttpAnswer *a, const char *doing, Refusal
                         g->failure.passing = remedies[i].passing;
                         break;
                 }
+        if (a->status == 401 && !g->configured)
+                remedy = "Only the registry of URL= in orchestrator.conf is given a password: check the name of the image, or copy it there";
         if (g->failure.passing && a->retry_after > 0) {
                 (void) snprintf(later, sizeof(later), "Try again in %u s", (unsigned) MIN(a->retry_after, (curl_off_t) RETRY_AFTER_MAX_SEC));
                 remedy = later;

@@ -56,9 +56,12 @@ class LoginTest(FaultTest):
         def fault(h):
             h.answer(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}', {"WWW-Authenticate": 'Basic realm="x"'})
             return True
-        self.refused(self.push(fault, registry={"username": "user", "password": "wrong-secret"}), "401", "credential")
+        self.refused(self.push(fault, registry={"username": "user", "password": "wrong-secret"}), "401", "credential swarm-registry-push")
         child = self.push(fault, registry={"username": "user", "password": "wrong-secret"})
         self.assertNotIn("wrong-secret", json.dumps(child.lines))
+        image = self.base.replace(self.registry.host, self.proxy.host)
+        elsewhere = Child(PROGRAM, {"verb": "resolve", "registry": {"url": "https://other.example"}, "image": image})
+        self.refused(elsewhere, "401", "Only the registry of URL= in orchestrator.conf is given a password")
 
     def test_htpasswd(self):
         """A real registry with passwords."""
