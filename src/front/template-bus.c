@@ -7,6 +7,26 @@
 #define LISTED .flags = FIELD_PUBLIC
 #define FIELD(name, signature, member, ...) BUS_FIELD(name, signature, Template, member, ##__VA_ARGS__)
 
+/* A part of nothing is a part as well: what is not said is -1, not 0. */
+static int append_cpu_reservation(sd_bus_message *m, const void *object) {
+        return sd_bus_message_append_basic(m, 'x', &(int64_t) { ((const Template *) object)->cpu_reservation_percent });
+}
+
+static int append_memory_reservation(sd_bus_message *m, const void *object) {
+        return sd_bus_message_append_basic(m, 'x', &(int64_t) { ((const Template *) object)->memory_reservation_percent });
+}
+
+/* Of a check that is the image's own nothing is known. */
+static int append_health_interval(sd_bus_message *m, const void *object) {
+        const Template *t = object;
+        return sd_bus_message_append_basic(m, 't', &(uint64_t) { t->healthcheck ? t->healthcheck_interval_usec : 0 });
+}
+
+static int append_health_retries(sd_bus_message *m, const void *object) {
+        const Template *t = object;
+        return sd_bus_message_append_basic(m, 'u', &(uint32_t) { t->healthcheck ? t->healthcheck_retries : 0 });
+}
+
 static const BusField template_fields[] = {
         FIELD("Name", "s", name, LISTED),
         FIELD("Description", "s", description, LISTED),
@@ -23,6 +43,10 @@ static const BusField template_fields[] = {
         FIELD("IdleTimeoutUSec", "t", idle_timeout_usec),
         FIELD("StopGraceUSec", "t", stop_grace_usec),
         FIELD("HealthCheck", "as", healthcheck),
+        BUS_FIELD_FUNCTION("HealthCheckIntervalUSec", "t", append_health_interval),
+        BUS_FIELD_FUNCTION("HealthCheckRetries", "u", append_health_retries),
+        BUS_FIELD_FUNCTION("CPUReservationPercent", "x", append_cpu_reservation),
+        BUS_FIELD_FUNCTION("MemoryReservationPercent", "x", append_memory_reservation),
         FIELD("VolumesEphemeral", "b", volumes_ephemeral),
         {},
 };

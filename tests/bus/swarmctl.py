@@ -19,6 +19,7 @@ from harness import BUILD, BusTest
 SWARMCTL = os.environ.get('SWARMCTL', str(BUILD / 'tools/swarmctl/swarmctl'))
 TEMPLATES = '''templates:
   development: {image: base, memory: 512, env: [MODE=development], description: for people}
+  small: {image: base, memory_reservation_percent: 0, healthcheck: {test: [CMD, "true"], retries: 7}}
 '''
 OK, FAILED, USAGE, NOT_FOUND, DENIED, WRONG_STATE, LIMIT, UNAVAILABLE, TIMEOUT, DETACHED = 0, 1, 2, 3, 4, 5, 6, 7, 124, 130
 

@@ -15,6 +15,8 @@ TEMPLATES = '''templates:
     labels: [team=red]
     routes: {web: 3000}
     idle_timeout: 1h
+    cpu_reservation_percent: 0
+    healthcheck: {test: "true", interval: 2min, retries: 5}
     description: For trying things
   broken-size: {image: example/x, size: no-such-size}
 '''
@@ -159,6 +161,8 @@ class Arguments(BusTest):
         self.assertNotIn('Environment', listed[0])
         one = self.alice.manager('GetTemplate', 's', 'development')
         self.assertEqual((one['Environment'], one['Labels'], one['IdleTimeoutUSec']), (['MODE=development'], {'team': 'red'}, 3600000000))
+        self.assertEqual((one['HealthCheckIntervalUSec'], one['HealthCheckRetries']), (120000000, 5))
+        self.assertEqual((one['CPUReservationPercent'], one['MemoryReservationPercent']), (0, -1))
         path, job = self.alice.manager('CreateSession', 'sa{sv}t', 'from-template', {'template': V('s', 'development')}, 0)
         self.alice.wait_job(job)
         self.assertEqual(self.alice.get(path, SESSION, 'Template'), 'development')

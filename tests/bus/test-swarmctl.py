@@ -206,6 +206,8 @@ class Verbs(SwarmctlTest):
         shown, _ = self.ctl('templates', 'development')
         for line in ('Template: development', 'CPUs: default', 'Memory: 512M', 'Environment: MODE=development', 'Idle timeout: default'):
             self.assertIn(f' {line}\n', shown)
+        self.assertEqual(self.json('templates', 'development')['CPUReservationPercent'], None)
+        self.assertRegex(self.ctl('templates', 'small')[0], r'(?s)% of memory reserved: 0\n.* Health check: CMD, true\n +Interval: 30s\n +Retries: 7\n')
         self.session('looked-at')
         self.assertRegex(self.ctl('status')[0], r'Sessions: 1 of at most \d+: 1 running\n +Jobs: 0 under way\n.*\n +CPUs: sessions may use 2, ready nodes have')
         shown, _ = self.ctl('describe', 'looked-at')
@@ -284,7 +286,7 @@ class Completion(SwarmctlTest):
         self.ctl('snapshot', 'saved')
         self.ctl('snapshot', 'saved')
         for line, expected in (
-                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development']),
+                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development', 'small']),
                 ('swarmctl create -t d', ['development']), ('swarmctl list --state=runn', ['running']),
                 ('swarmctl list --state=running --no-l', ['--no-legend']), ('swarmctl restore saved --gen', ['--generation=']),
                 ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl delete-snapshot ', ['saved']),
@@ -307,7 +309,7 @@ class Completion(SwarmctlTest):
         self.ctl('snapshot', 'saved')
         self.ctl('snapshot', 'saved')
         for line, expected in (
-                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development']),
+                ('swarmctl hib', ['hibernate']), ('swarmctl -q stop s', ['saved']), ('swarmctl create --template=', ['development', 'small']),
                 ('swarmctl create -t d', ['development']), ('swarmctl list --state=runn', ['running']),
                 ('swarmctl list --state running --no-l', ['--no-legend']), ('swarmctl restore saved --gen', ['--generation']),
                 ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl restore saved --generation ', ['2', '1']),

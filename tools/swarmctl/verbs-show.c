@@ -147,6 +147,7 @@ static const Column template_lines[] = {
         { "Size", "Size" },
         { "CPUs", "CPUs", .zero_is_default = true },
         { "MemoryBytes", "Memory", FORMAT_BYTES, .zero_is_default = true },
+        { "CPUReservationPercent", "% of CPUs reserved" }, { "MemoryReservationPercent", "% of memory reserved" },
         { "Provider", "Provider" },
         { "Command", "Command" },
         { "Environment", "Environment" },
@@ -156,6 +157,8 @@ static const Column template_lines[] = {
         { "IdleTimeoutUSec", "Idle timeout", FORMAT_TIMESPAN, .zero_is_default = true },
         { "StopGraceUSec", "Stop grace", FORMAT_TIMESPAN, .zero_is_default = true },
         { "HealthCheck", "Health check" },
+        { "HealthCheckIntervalUSec", "Interval", FORMAT_TIMESPAN, .zero_is_default = true },
+        { "HealthCheckRetries", "Retries", .zero_is_default = true },
         { "VolumesEphemeral", "Volumes lost" },
         {},
 };
@@ -184,10 +187,7 @@ static const WireOption job_filters[] = {
         { "owner", "u", FIELD(owner) },
 };
 
-static const WireOption node_filters[] = {
-        { "provider", "s", FIELD(provider) },
-        { "state", "s", FIELD(state) },
-};
+static const WireOption node_filters[] = { { "provider", "s", FIELD(provider) }, { "state", "s", FIELD(state) } };
 
 static const PagedList session_list = { "ListSessions", session_filters, ELEMENTSOF(session_filters) };
 static const PagedList job_list = { "ListJobs", job_filters, ELEMENTSOF(job_filters) };
