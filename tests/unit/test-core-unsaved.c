@@ -195,7 +195,7 @@ static void test_replacement_not_saved(void **state) {
         Session *s = create_running(f, "phi");
 
         withdrawn = 0;
-        fake_set_latency(f->p, FAKE_CAPTURE, USEC_PER_SEC);
+        fake_set_latency(f->p, FAKE_CAPTURE, 20 * USEC_PER_SEC);
         Job *hibernate = request(s, JOB_HIBERNATE, NULL);
         WAIT_FOR(f, s->frozen);
         Job *start = request(s, JOB_START, NULL);
@@ -207,6 +207,7 @@ static void test_replacement_not_saved(void **state) {
         fill_disk(false);
         assert_int_equal(destroy->state, JOB_CANCELED);
         assert_int_equal(hibernate->state, JOB_RUNNING);
+        fake_set_latency(f->p, FAKE_CAPTURE, 0);        /* of the steps that are left */
         WAIT_FOR(f, job_state_is_ended(hibernate->state));
         assert_int_equal(hibernate->state, JOB_DONE);
         WAIT_FOR(f, job_state_is_ended(start->state));

@@ -440,7 +440,9 @@ static void test_start_timeout(void **state) {
         fake_set_latency(f->p, FAKE_START, 3600 * USEC_PER_SEC);
         expect_too_late(f, s, request(s, JOB_START, NULL), REFUSAL_NO_CAPACITY);
 
-        fake_set_latency(f->p, FAKE_START, 20 * USEC_PER_MSEC);
+        /* Time enough for a place, and to see that it has one. */
+        f->m->config->start_timeout_usec = 3 * USEC_PER_SEC;
+        fake_set_latency(f->p, FAKE_START, USEC_PER_SEC);
         j = request(s, JOB_START, NULL);
         WAIT_FOR(f, s->task == TASK_PENDING);
         fake_set_latency(f->p, FAKE_START, 3600 * USEC_PER_SEC);

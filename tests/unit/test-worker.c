@@ -230,9 +230,10 @@ static void test_killed(void **state) {
 static void test_silence(void **state) {
         Fixture *f = *state;
 
-        spawn_full(f, "echo a; sleep 0.1; echo b; sleep 20", NULL, 300 * USEC_PER_MSEC);
+        /* Together the lines take longer than that. */
+        spawn_full(f, "echo a; sleep 1.2; echo b; sleep 1.2; echo c; sleep 60", NULL, 2 * USEC_PER_SEC);
         run(f);
-        assert_int_equal(f->n_lines, 2);
+        assert_int_equal(f->n_lines, 3);
         assert_int_equal(f->code, CLD_KILLED);
 }
 
