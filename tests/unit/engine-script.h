@@ -51,6 +51,11 @@ static inline void read_request(EngineScript *e, int fd) {
         }
 }
 
+static inline void send_all(int fd, const char *s, size_t n) {
+        for (ssize_t k; n > 0 && (k = send(fd, s, n, MSG_NOSIGNAL)) > 0; n -= (size_t) k)
+                s += k;
+}
+
 static inline void *server_main(void *userdata) {
         EngineScript *e = userdata;
 
@@ -66,7 +71,7 @@ static inline void *server_main(void *userdata) {
                 if (x->status) {
                         _cleanup_free_ char *a = strformat("HTTP/1.1 %s\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s", x->status,
                                                            strempty(x->headers), strlen(strempty(x->body)), strempty(x->body));
-                        (void) send(fd, a, strlen(a), MSG_NOSIGNAL);
+                        send_all(fd, a, strlen(a));
                 }
                 (void) shutdown(fd, SHUT_WR);
         }
