@@ -18,7 +18,8 @@ host_root_inside() {
 host_root_strip() {
         local root=$1 unit
         rm -rf "$root"/etc/systemd/system/* "$root"/etc/rc?.d/* "$root"/etc/docker "$root"/etc/default/docker \
-                "$root"/var/log/journal "$root"/etc/cron.d/* "$root"/usr/sbin/policy-rc.d
+                "$root"/var/log/journal "$root"/etc/cron.d/* "$root"/usr/sbin/policy-rc.d \
+                "$root"/etc/swarm-orchestrator "$root"/var/lib/swarm-orchestrator*
         : >"$root/etc/fstab"
         # In a container with version 1 cgroups, systemd does not learn that the last process of a login has gone, and
         # a shutdown would wait two minutes for it.
