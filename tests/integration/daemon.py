@@ -29,6 +29,15 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Config
 """
 
 
+def _listens(path):
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            s.connect(path)
+            return True
+    except OSError:
+        return False
+
+
 class PrivateBus:
     def __init__(self, folder):
         self.path = os.path.join(folder, "bus.sock")
@@ -38,7 +47,7 @@ class PrivateBus:
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(["dbus-daemon", f"--config-file={config}", "--nofork", "--nopidfile"], stdin=subprocess.DEVNULL)
         self.address = f"unix:path={self.path}"
-        wait_for(lambda: os.path.exists(self.path), "the private bus")
+        wait_for(lambda: _listens(self.path), "the private bus")
 
     def close(self):
         self.process.terminate()
