@@ -410,7 +410,7 @@ static void test_time_to_keep(void **state) {
         WAIT_FOR(f, ended(f) == 1 && f->m->jobs_running == 0);
         core_now = an_hour_later;
         f->m->config->ended_sessions_keep_usec = 3599 * USEC_PER_SEC;
-        f->m->config->jobs_keep_usec = 3601 * USEC_PER_SEC;
+        f->m->config->jobs_keep_usec = 3700 * USEC_PER_SEC;
         assert_int_equal(timer_arm(f->m->prune, 0), 0);
         WAIT_FOR(f, ended(f) == 0);
         assert_int_equal(HASH_COUNT(f->m->jobs), 2);
