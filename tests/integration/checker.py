@@ -43,7 +43,7 @@ class Expect:
     """What a test knows that the cluster does not. Sessions are named by id."""
     files: dict = field(default_factory=dict)           # id → {path: bytes}; with the provider in memory id → number
     frozen: set = field(default_factory=set)            # ids that somebody else has paused
-    updated: set = field(default_factory=set)           # ids whose service somebody else has changed
+    updated: set = field(default_factory=set)           # ids whose service somebody else has changed, or whose last task was left
     states: tuple = ()                                  # states beside the lasting ones that are right now
     kept_tags: set = field(default_factory=set)         # of sessions that are gone and left them on purpose
     storeless: bool = False         # generations were saved without a store: each has to be whole

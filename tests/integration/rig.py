@@ -2,6 +2,7 @@
 """A rig (tests/rig) with the orchestrator on it, for tests."""
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -127,6 +128,10 @@ class RigWorld(World):
     # ---- all of it
 
     def check(self, _name=None, seconds=40):
+        # Where Swarm takes long to remove the last task of a session, the service starts it beside that in the end, and says so.
+        told = re.findall(r"Session (\S+): Swarm still has a task of its last run", self.daemon.tail(10**6))
+        if told:
+            self.expect.updated |= {s["Id"] for s in self.bus.sessions("Id", "Name") if s["Name"] in told}
         check(self.checker, self.expect, seconds)
 
     def tail(self):
