@@ -98,9 +98,14 @@ static void thaw_again_or_fail(AgentThaw *t, const EngineAnswer *answer) {
         thaw_finish(t, r, refusal);
 }
 
+/* What was killed meanwhile keeps its note: by that the kill is known to be ours. */
 static void thaw_done(AgentThaw *t) {
-        int r = note_remove(t->agent->frozen_dir, t->container);
+        Note note = {};
+        int r;
 
+        (void) note_read(t->agent->frozen_dir, t->container, &note);
+        r = note.witness ? 0 : note_remove(t->agent->frozen_dir, t->container);
+        note_done(&note);
         if (r < 0)
                 log_warning_errno(r, "The note of container %.*s cannot be removed from %s: %m", CONTAINER_SHORT, t->container,
                                   t->agent->frozen_dir);

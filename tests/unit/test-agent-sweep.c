@@ -62,6 +62,22 @@ static void test_left_and_frozen_late(void **state) {
         assert_false(noted(f));
 }
 
+/* It is killed while it is thawed: by its note that goes on to be known as our kill. */
+static void test_killed_meanwhile(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, (m->fail_unpause = 500, m->n_fail_unpause = 1));
+        f->n_done = 0;
+        assert_int_equal(agent_thaw(f->a, ID, on_done, f, NULL), 0);
+        UNTIL(f, MODEL(f, m->n_unpause) > 0);
+        assert_int_equal(note_write_killed(f->a->frozen_dir, ID, "w", STARTED), 0);
+        MODEL(f, m->running = false);
+        run_until(f, 1);
+        assert_int_equal(f->r, 0);
+        assert_true(noted(f));
+}
+
 /* An agent ended while the kernel kept one of its processes: the Engine, and so any observation, says that it runs. */
 static void test_left_half_frozen(void **state) {
         Fixture *f = *state;
@@ -122,6 +138,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_left_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_in_doubt, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_and_frozen_late, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_killed_meanwhile, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_left_half_frozen, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_sweep, setup, teardown),
         };
