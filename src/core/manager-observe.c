@@ -168,6 +168,17 @@ static bool is_drained(const Node *n) {
         return n && streq_ptr(n->availability, "drain");
 }
 
+/* What a drain ends takes its time to do so, and is seen to have done it some seconds later still. */
+static bool was_ended_by_past_drain(const Session *s) {
+        return s->undrained_usec > 0 && s->undrained_usec + ENGINE_STOP_USEC + s->spec.stop_grace_usec > s->exit_seen_usec;
+}
+
+static void note_end_of_drain(Manager *m, const Node *n) {
+        for (Session *s = m->sessions_by_id; s; s = s->hh_id.next)
+                if (session_find_node(s) == n && s->task == TASK_RUNNING)
+                        s->undrained_usec = core_uptime();
+}
+
 const char *session_exit_remark(const Session *s) {
         if (s->stop_reason == STOP_REASON_RESOURCE_LIMIT)
                 return ", killed by the kernel when the session had used up its memory. A clone with more --memory= goes on from its files";
@@ -375,7 +386,8 @@ static void take_observation(Session *s, const ProviderObservation *o, const Pro
         if (o->task == TASK_EXITED && s->task != TASK_EXITED) {
                 s->exit_seen_usec = core_uptime();
                 s->exited_unhealthy = streq_ptr(s->health, "unhealthy");
-                s->exited_while_away = !e->listed || is_drained(session_find_node(s));
+                s->exited_while_away = !e->listed || is_drained(session_find_node(s)) || was_ended_by_past_drain(s);
+                s->undrained_usec = 0;
         }
         notice_replacement(s, o);
         s->exists = o->exists;
@@ -496,9 +508,11 @@ static void on_node(Provider *p, const ProviderNode *o, void *userdata) {
         }
         if (n->state && !streq(n->state, "ready") && streq_ptr(o->state, "ready"))
                 n->back_usec = core_uptime();
-        bool took = takes_sessions(n);
+        bool took = takes_sessions(n), was_drained = is_drained(n);
         if (node_update(n, o) || mask == CHANGE_ADDED)
                 manager_changed(m, OBJECT_NODE, n, mask);
+        if (was_drained && !is_drained(n))
+                note_end_of_drain(m, n);
         if (takes_sessions(n) && !took)
                 start_what_waits(e);
 }

@@ -74,6 +74,7 @@ struct Session {
 
         /* What the provider last said. */
         bool exists, task_wanted, frozen;
+        usec_t undrained_usec;          /* when a drain of its node ended while it ran (core_uptime()); 0 = none that may still end it */
         bool exited_while_away;         /* the exit was found, not seen: the Engine or the machine had gone down; or its node was drained */
         usec_t exit_seen_usec;          /* core_uptime(); 0 = none */
         Timer *retry;                   /* a save of an exited session that failed is tried again */

@@ -102,6 +102,26 @@ static void test_drained(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* Its end is seen only when the node is active again. What ends by itself later stays so. */
+static void test_drained_for_a_moment(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "moment");
+        _cleanup_free_ char *node = strdup(s->node);
+
+        assert_int_equal(fake_write(f->p, s->id, 9), 0);
+        assert_int_equal(fake_set_drained(f->p, node, true), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "drain"));
+        assert_int_equal(fake_set_drained(f->p, node, false), 0);
+        WAIT_FOR(f, streq(session_find_node(s)->availability, "active"));
+        assert_int_equal(fake_exit_session(f->p, s->id, 143), 0);
+        WAIT_FOR(f, s->generation == 1 && s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 9);
+        assert_int_equal(fake_exit_session(f->p, s->id, 0), 0);
+        WAIT_FOR(f, s->generation == 2 && is_at_rest(s));
+        assert_false(s->wanted);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* Whoever does not want it to go on says so. */
 static void test_drained_and_stopped(void **state) {
         Fixture *f = *state;
@@ -530,6 +550,7 @@ int main(void) {
                 T(test_lost_and_never_saved),
                 T(test_node_away_for_a_moment),
                 T(test_drained),
+                T(test_drained_for_a_moment),
                 T(test_drained_and_stopped),
                 T(test_drained_beside_lost_node),
                 T(test_clock_set_back),
