@@ -48,6 +48,7 @@ struct HttpRequest {
 
         HttpFailure failure;
         bool in_multi, finished, too_large, oom, in_done;
+        bool local;                     /* by a socket of this machine */
 };
 
 static HttpRequest *request_free(HttpRequest *req) {
@@ -219,6 +220,18 @@ static void request_finish(HttpRequest *req, HttpFailure failure, const char *er
                 (void) snprintf(req->error, sizeof(req->error), "%s", error);
 }
 
+static const char *failure_text(HttpRequest *req, CURLcode code) {
+        long error = 0;
+
+        if (req->too_large)
+                return "the answer is longer than allowed";
+        if (!req->local || code != CURLE_COULDNT_CONNECT || curl_easy_getinfo(req->easy, CURLINFO_OS_ERRNO, &error) != CURLE_OK || error <= 0)
+                return curl_easy_strerror(code);
+        /* curl speaks of the host and the port of the URL, which nobody is connected to. */
+        req->error[0] = 0;
+        return strerror((int) error);
+}
+
 static void collect_finished(Http *h) {
         CURLMsg *msg;
         int left;
@@ -230,8 +243,7 @@ static void collect_finished(Http *h) {
                 if (msg->msg != CURLMSG_DONE)
                         continue;
                 (void) curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **) &req);
-                request_finish(req, classify(req, code),
-                               req->too_large ? "the answer is longer than allowed" : curl_easy_strerror(code));
+                request_finish(req, classify(req, code), failure_text(req, code));
         }
 }
 
@@ -438,6 +450,7 @@ static int request_set_endpoint(HttpRequest *req, const HttpEndpoint *e, const c
 
         if (!url)
                 return -ENOMEM;
+        req->local = e->unix_socket;
         if (curl_easy_setopt(c, CURLOPT_URL, url) != CURLE_OK ||
             curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L) != CURLE_OK ||
             curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK)

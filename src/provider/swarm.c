@@ -150,7 +150,8 @@ int swarm_error_refusal(Swarm *s, const EngineAnswer *a, const char *what, Refus
                 return refuse(reterr_refusal, REFUSAL_BUSY, "Docker could not %s, because something else keeps changing it. Try again.", what);
         case ENGINE_RETRYABLE:
                 return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,
-                              "Docker at %s could not %s: %s. Check that docker.service runs and its Swarm has a leader, then try again.",
+                              "Docker at %s could not %s: %s. Check that docker.service runs, that the user of this service may use its "
+                              "socket (group docker), and that its Swarm has a leader, then try again.",
                               engine_socket(s->engine), what, a->message);
         case ENGINE_UNKNOWN:
                 return refuse(reterr_refusal, REFUSAL_PROVIDER_UNAVAILABLE,

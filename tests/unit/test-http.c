@@ -172,6 +172,7 @@ typedef struct Result {
         HttpFailure failure;
         long status;
         char *body, *header;
+        char error[64];
         /* what the callbacks do */
         bool cancel_on_data, free_client_on_data, free_client_on_done, again_on_done, cancel_on_done;
         HttpRequest **victim;
@@ -251,6 +252,7 @@ static void on_done(HttpRequest *req, const HttpResponse *response, void *userda
         r->req = NULL;
         r->failure = response->failure;
         assert_int_equal(response->failure == HTTP_OK, !response->error);
+        (void) snprintf(r->error, sizeof(r->error), "%s", strempty(response->error));
         r->status = response->status;
         r->body_size = response->body_size;
         r->body = response->body ? strdup(response->body) : NULL;
@@ -365,6 +367,7 @@ static void test_failures(void **state) {
         begin(r, "/echo");
         run(r);
         assert_int_equal(r->failure, HTTP_UNREACHABLE);
+        assert_string_equal(r->error, "No such file or directory");
         r++;
         f->endpoint = (HttpEndpoint) { .base_url = "http://127.0.0.1:1" };
         begin(r, "/echo");
