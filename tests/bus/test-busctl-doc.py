@@ -2,15 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """docs/busctl.md against dbus/*.xml and against swarmctl's own verbs and options."""
 
-import os
 import subprocess
 import sys
 import unittest
 
 import busctl_doc
-
-ROOT = os.environ["SOURCE_ROOT"]
-SWARMCTL = os.environ["SWARMCTL"]
+from harness import SOURCE as ROOT
+from swarmctl import SWARMCTL
 
 
 class Page(unittest.TestCase):
