@@ -18,7 +18,8 @@ static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent
         r = xattr_list_read(&w->xattrs, proc, w->walk->lossy, flags);
         if (r == -E2BIG)
                 return walker_refuse(w, REFUSAL_FILES_REFUSED, "its extended attributes are larger than a layer can hold",
-                                     "Remove some of them, or save with --lossy (option `lossy`), which leaves out what is too much");
+                                     "Remove some of them, or save with --lossy (option `lossy`) of stop, hibernate or snapshot, "
+                                     "which leaves out what is too much");
         if (r == -ENOENT)
                 return w->walk->live ? 1 : walker_refuse_changed(w);
         if (r < 0)

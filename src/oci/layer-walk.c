@@ -39,7 +39,8 @@ int walker_note_dropped(Walker *w, const char *why) {
 static int drop_or_refuse(Walker *w, const char *why) {
         if (w->walk->lossy)
                 return walker_note_dropped(w, why);
-        return walker_refuse(w, REFUSAL_FILES_REFUSED, why, "Remove it, or save with --lossy (option `lossy`), which leaves it out");
+        return walker_refuse(w, REFUSAL_FILES_REFUSED, why,
+                             "Remove it, or save with --lossy (option `lossy`) of stop, hibernate or snapshot, which leaves it out");
 }
 
 int walker_refuse_changed(Walker *w) {

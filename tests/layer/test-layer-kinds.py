@@ -24,7 +24,7 @@ class KindsTest(SessionTest):
         child = Child(PROGRAM, s.request())
         self.assertEqual(child.error["code"], "FilesRefused")
         self.assertIn("/dir/.wh.odd", child.error["message"])
-        self.assertIn("lossy", child.error["message"])
+        self.assertIn("--lossy (option `lossy`) of stop, hibernate or snapshot", child.error["message"])
         self.assertNotEqual(child.status, 0)
         child = s.save(lossy=True)
         self.assertTrue(any(d.startswith("/dir/.wh.odd") for d in child.result["dropped"]))
@@ -177,7 +177,7 @@ class KindsTest(SessionTest):
         child = Child(PROGRAM, s.request())
         self.assertEqual(child.error["code"], "FilesRefused")
         self.assertIn("larger than a layer can hold", child.error["message"])
-        self.assertIn("lossy", child.error["message"])
+        self.assertIn("--lossy (option `lossy`) of stop, hibernate or snapshot", child.error["message"])
         self.assertEqual(s.save(lossy=True).result["dropped"], ["/x (user.12)"])
 
     def test_more_attribute_names_than_the_kernel_tells(self):
