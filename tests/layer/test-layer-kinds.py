@@ -15,6 +15,8 @@ import harness
 from harness import Child
 from session import PROGRAM, SessionTest, capability, write
 
+HOLES_MAX, DROPPED_MAX = 64 << 30, 100
+
 
 class KindsTest(SessionTest):
     def test_reserved_names(self):
@@ -29,6 +31,22 @@ class KindsTest(SessionTest):
         child = s.save(lossy=True)
         self.assertTrue(any(d.startswith("/dir/.wh.odd") for d in child.result["dropped"]))
         s.check(child, without=(b"dir/.wh.odd",))
+
+    def test_limits(self):
+        """Of docs/limits.md."""
+        s = self.session("limits")
+        write(f"{s.merged}/sparse")
+        os.truncate(f"{s.merged}/sparse", HOLES_MAX + (1 << 20))
+        for i in range(DROPPED_MAX + 5):
+            write(f"{s.merged}/.wh.{i}")
+        s.generation += 1
+        self.assertEqual(Child(PROGRAM, s.request()).error["code"], "FilesRefused")
+        s.generation -= 1
+        self.assertEqual(len(s.save(lossy=True).result["dropped"]), DROPPED_MAX)
+        subprocess.run(f"rm -f {s.merged}/.wh.*", shell=True, check=True)
+        s.generation += 1
+        self.assertIn("/sparse", (child := Child(PROGRAM, s.request())).error["message"])
+        self.assertIn("more than 64 GiB", child.error["message"])
 
     def test_socket_in_the_place_of_a_file(self):
         """What is left out does not bring back what it has replaced."""
