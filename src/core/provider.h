@@ -173,11 +173,43 @@ typedef struct ProviderRest {
         const char *record;             /* new PROVIDER_LABEL_RECORD */
 } ProviderRest;
 
+/* A command in the container of a running session, and where its bytes come from and go to. Borrowed during the call. */
+typedef struct ProviderCommand {
+        const char *session;
+        char *const *argv;              /* NULL or empty: the container's shell */
+        char *const *env;               /* "K=V", beside the container's own */
+        const char *user;               /* "name", "uid", either with ":group"; NULL = the container's */
+        const char *directory;          /* absolute; NULL = the container's */
+        bool terminal;                  /* it gets a terminal, whose size is that of `fds[0]` at any time */
+        /* With a terminal: the slave end of a pty, of which the caller has the other. Else its stdin, stdout and stderr. They
+         * are duplicated by a call that returns 0. A terminal whose other end is closed, or a stdout without a reader, ends
+         * the command (SIGHUP, then SIGKILL). */
+        const int *fds;
+        size_t n_fds;
+} ProviderCommand;
+
+/* The output of a session's main process that its node has kept. */
+typedef struct ProviderLogs {
+        const char *session;
+        bool follow;                    /* go on with what comes, until the main process ends or nobody reads any more */
+        bool timestamps;                /* each line begins with its time (RFC 3339) */
+        uint64_t lines;                 /* the newest so many; UINT64_MAX = all */
+        usec_t since_usec, until_usec;  /* CLOCK_REALTIME; 0 = not said */
+        int fd;                         /* where it goes, stdout and stderr as they came; duplicated by a call that returns 0 */
+} ProviderLogs;
+
+/* It has begun: bytes go to and fro. Called at most once, and before the end. */
+typedef void (*provider_begun_cb)(void *userdata);
+/* r = 0: the command has ended by itself; exit_code is -1 where it is not known. Else why it did not begin, or what ended it. */
+typedef void (*provider_command_cb)(void *userdata, int r, const Refusal *refusal, int exit_code);
+
 typedef enum ProviderCapability {
         PROVIDER_CAN_CAPTURE = 1 << 0,
         PROVIDER_CAN_CLONE = 1 << 1,    /* can start a session from another one's generation */
         PROVIDER_CAN_SIGNAL = 1 << 2,
         PROVIDER_NEEDS_REGISTRY = 1 << 3, /* without [Registry] URL= nothing can be saved */
+        PROVIDER_CAN_EXECUTE = 1 << 4,  /* commands and shells */
+        PROVIDER_CAN_READ_LOGS = 1 << 5,
 } ProviderCapability;
 
 typedef struct ProviderVTable {
@@ -197,6 +229,10 @@ typedef struct ProviderVTable {
         /* Stop signal, grace, SIGKILL; done when the main process is gone, and reported as that. The container keeps its files. */
         int (*terminate)(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret);
         int (*signal)(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
+        /* No deadline once it has begun. A cancel ends the command, as far as that can be done at once. */
+        int (*execute)(Provider *p, const ProviderCommand *command, provider_begun_cb begun, provider_command_cb done, void *userdata,
+                       ProviderCall **ret);
+        int (*read_logs)(Provider *p, const ProviderLogs *logs, provider_begun_cb begun, provider_done_cb done, void *userdata, ProviderCall **ret);
         int (*capture)(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                        provider_capture_cb cb, void *userdata, ProviderCall **ret);
         /* Done when nothing of ours is frozen any more; if the main process is gone, that has been reported. */

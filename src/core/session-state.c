@@ -32,6 +32,8 @@ static const char *const job_type_names[_JOB_TYPE_MAX] = {
         [JOB_DESTROY] = "destroy",
         [JOB_SAVE_EXITED] = "save-exited",
         [JOB_DELETE_SNAPSHOT] = "delete-snapshot",
+        [JOB_SHELL] = "shell",
+        [JOB_EXECUTE] = "execute",
 };
 DEFINE_NAMES(job_type, JobType)
 
@@ -102,6 +104,8 @@ static const uint32_t verb_states[_JOB_TYPE_MAX] = {
         [JOB_DESTROY] = ~B(GONE),
         [JOB_SAVE_EXITED] = B(EXITED),
         [JOB_DELETE_SNAPSHOT] = B(RUNNING) | B(STOPPED) | B(HIBERNATED) | B(FAILED) | B(EXITED) | B(LOST),
+        [JOB_SHELL] = B(RUNNING),
+        [JOB_EXECUTE] = B(RUNNING),
 };
 
 bool session_state_allows(SessionState s, JobType verb) {

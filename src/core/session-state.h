@@ -47,6 +47,8 @@ typedef enum JobType {
         JOB_DESTROY,
         JOB_SAVE_EXITED,        /* by itself: save the files of a session whose main process ended */
         JOB_DELETE_SNAPSHOT,
+        JOB_SHELL,              /* core/stream.h: beside the session's queue */
+        JOB_EXECUTE,            /* likewise */
         _JOB_TYPE_MAX,
         _JOB_TYPE_INVALID = -EINVAL,
 } JobType;

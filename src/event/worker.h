@@ -3,7 +3,7 @@
 
 /* A supervised child process that speaks JSON lines: the request goes to its stdin (never argv or environment),
  * lines come back on its stdout, its stderr is logged line by line. The child dies with its parent
- * (PR_SET_PDEATHSIG), gets no other descriptor, default signals, and only the capabilities that are asked for. */
+ * (PR_SET_PDEATHSIG), gets no descriptor but those and what `fds` names, default signals, and only the capabilities that are asked for. */
 
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
@@ -24,6 +24,8 @@ typedef struct WorkerSpec {
         const char *const *argv;        /* argv[0] is the path; NULL-terminated */
         const char *log_prefix;         /* for the stderr lines */
         const int *ambient_caps;        /* capability numbers raised between fork and exec; -1 ends; NULL = none */
+        const int *fds;                 /* become descriptors 3, 4 … of the child; borrowed */
+        size_t n_fds;
         usec_t timeout_usec;            /* no line for so long = killed; USEC_INFINITY = never */
         worker_line_cb on_line;
         worker_exit_cb on_exit;
