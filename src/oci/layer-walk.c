@@ -4,7 +4,6 @@
 
 #include "oci/layer-walker.h"
 
-#define DEPTH_MAX 2000U                 /* each level holds a descriptor */
 #define HOLES_MAX (64 * GIB)            /* a layer holds no holes: unpacking would fill the disk */
 /* What stands before the paths of a layer where an Engine unpacks it: as much as here, and on another node not less than
  * this (/var/lib/docker/overlay2/ID/diff/ are 95 bytes). */
@@ -231,8 +230,6 @@ static int enter_directory(Walker *w, const char *name, const struct stat *st, i
         char proc[320];
         int fd, r;
 
-        if (w->depth >= DEPTH_MAX)
-                return walker_refuse(w, REFUSAL_FILES_REFUSED, "it lies too deep", "Move it up");
         fd = open_beneath(walker_top(w)->fd, name, O_DIRECTORY);
         if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
                 return w->walk->live ? 1 : walker_refuse_changed(w);
