@@ -31,7 +31,7 @@ static void test_resolve(void **state) {
         assert_int_equal(CALL(f, agent_delete_image(f->a, SAVED, on_done, f, NULL)), 0);
         assert_int_equal(count_requests(f, "\"verb\":\"delete\""), 1);
 
-        /* More than may run: the rest waits; more than may wait: refused. */
+        /* More than may run: the rest waits. */
         f->n_done = 0;
         for (unsigned i = 0; i < 12; i++) {
                 char reference[32];
@@ -65,6 +65,34 @@ static void test_canceled(void **state) {
         assert_string_equal(f->image, SAVED);
 }
 
+/* Who comes when the queue is full is told so, and the others stay in it. */
+static void test_queue_full(void **state) {
+        Fixture *f = *state;
+        ProviderCall *calls[LAYER_JOBS_MAX + LAYER_JOBS_QUEUED_MAX];
+
+        f->n_done = 0;
+        for (unsigned i = 0; i < ELEMENTSOF(calls); i++) {
+                char reference[32];
+                snprintf(reference, sizeof(reference), "hang:%u", i);
+                assert_int_equal(agent_resolve_image(f->a, reference, on_image, f, calls + i), 0);
+                if (i + 1 == LAYER_JOBS_MAX)
+                        UNTIL(f, f->a->n_jobs_running == LAYER_JOBS_MAX);
+        }
+        assert_int_equal(CALL(f, agent_resolve_image(f->a, "debian:12", on_image, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_BUSY);
+        assert_int_equal(CALL(f, agent_delete_image(f->a, SAVED, on_done, f, NULL)), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_BUSY);
+        assert_int_equal(f->a->n_jobs, ELEMENTSOF(calls));
+
+        f->n_done = 0;
+        provider_call_cancel(calls[ELEMENTSOF(calls) - 1]);
+        assert_int_equal(agent_resolve_image(f->a, "debian:12", on_image, f, NULL), 0);
+        for (unsigned i = 0; i + 1 < ELEMENTSOF(calls); i++)
+                provider_call_cancel(calls[i]);
+        run_until(f, 1);
+        assert_string_equal(f->image, SAVED);
+}
+
 static void test_no_layer_program(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -80,6 +108,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_resolve, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_canceled, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_queue_full, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_layer_program, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
