@@ -121,6 +121,7 @@ const ConfigKey config_keys[] = {
         { "Limits", "JobsKeepSec", CONFIG_SPAN, FIELD(jobs_keep_usec), "24h", "1min", "infinity" },
         { "Limits", "RunningJobsMax", CONFIG_NUMBER, FIELD(running_jobs_max), "1000", "1", "10000" },
         { "Limits", "RunningJobsPerUserMax", CONFIG_NUMBER, FIELD(running_jobs_per_user_max), "50", "1", "10000" },
+        { "Limits", "StreamsPerUserMax", CONFIG_NUMBER, FIELD(streams_per_user_max), "20", "1", "1000" },
         { "Limits", "QueuedOperationsMax", CONFIG_NUMBER, FIELD(queued_operations_max), "8", "1", "100" },
         { "Limits", "ChangesPerMinute", CONFIG_NUMBER, FIELD(changes_per_minute), "100", "1", "100000" },
         { "Limits", "GenerationsMax", CONFIG_NUMBER, FIELD(generations_max), "20", "1", "1000" },

@@ -23,6 +23,7 @@ typedef struct Config {
         usec_t jobs_keep_usec;                  /* JobsKeepSec=24h */
         unsigned running_jobs_max;              /* RunningJobsMax=1000 in all */
         unsigned running_jobs_per_user_max;     /* RunningJobsPerUserMax=50 */
+        unsigned streams_per_user_max;          /* StreamsPerUserMax=20: shells, commands, readers of output; uid 0 exempt */
         unsigned queued_operations_max;         /* QueuedOperationsMax=8 per session */
         unsigned changes_per_minute;            /* ChangesPerMinute=100 per uid; uid 0 exempt */
         unsigned generations_max;               /* GenerationsMax=20 kept per session; the oldest goes */

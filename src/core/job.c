@@ -23,7 +23,7 @@ int job_link(Manager *m, Job *j) {
         HASH_FIND(hh, m->jobs, &j->id, sizeof(j->id), other);
         if (other)
                 return -EEXIST;
-        int r = job_state_is_ended(j->state) ? 0 : usage_add_job(j);
+        int r = job_state_is_ended(j->state) || job_is_stream(j) ? 0 : usage_add_job(j);
         if (r < 0)
                 return r;
         HASH_ADD(hh, m->jobs, id, sizeof(j->id), j);
@@ -44,6 +44,7 @@ int job_new(Manager *m, Session *s, JobType type, const JobOptions *options, uid
                 .session_id = strdup(s->id),
                 .actor_uid = actor,
                 .bytes_total = -1,
+                .exit_code = -1,
                 .created_usec = core_now(),
         };
         if (options)
@@ -53,10 +54,12 @@ int job_new(Manager *m, Session *s, JobType type, const JobOptions *options, uid
                 free(j);
                 return -ENOMEM;
         }
-        DL_APPEND(s->jobs, j);
+        if (!job_is_stream(j))
+                DL_APPEND(s->jobs, j);
         job_mark_dirty(j);
         job_changed(j, CHANGE_ADDED);
-        session_changed(s, CHANGE_JOB);
+        if (!job_is_stream(j))
+                session_changed(s, CHANGE_JOB);
         *ret = j;
         return 0;
 }
@@ -104,13 +107,16 @@ void job_set_progress(Job *j, uint64_t bytes_done, int64_t bytes_total) {
 bool job_is_cancelable(const Job *j) {
         if (j->state == JOB_QUEUED)
                 return true;
+        if (job_is_stream(j))
+                return j->stream;
         return j->state == JOB_RUNNING && j->session && j->session->operation && operation_is_cancelable(j->session->operation);
 }
 
 static void log_end(const Job *j) {
         Session *s = j->session;
 
-        if (!s)
+        /* What becomes of a stream it says itself. */
+        if (!s || job_is_stream(j))
                 return;
         if (j->state == JOB_FAILED)
                 log_event(LOG_WARNING, MESSAGE_JOB_FAILED, SESSION_FIELDS(s, j), "Session %s: %s (job %" PRIu64 ") failed: %s", s->name,
@@ -124,7 +130,8 @@ void job_end(Job *j, JobState state, Refusal *error) {
         Session *s = j->session;
 
         assert(!job_state_is_ended(j->state));
-        usage_remove_job(j);
+        if (!job_is_stream(j))
+                usage_remove_job(j);
         j->state = state;
         j->ended_usec = core_now();
         refusal_free(j->error);
@@ -133,10 +140,10 @@ void job_end(Job *j, JobState state, Refusal *error) {
         job_mark_dirty(j);
         job_changed(j, CHANGE_STATE);
         manager_calm_down(j->manager);
-        if (!s)
+        j->session = NULL;
+        if (!s || job_is_stream(j))
                 return;
         DL_DELETE(s->jobs, j);
-        j->session = NULL;
         session_changed(s, CHANGE_JOB);
 }
 
@@ -149,6 +156,10 @@ static int job_start(Job *j) {
 }
 
 static void cancel(Job *j, uid_t actor, Refusal *error) {
+        if (job_is_stream(j)) {
+                stream_end(j->stream, JOB_CANCELED, error);
+                return;
+        }
         /* Of a creation the session itself has to be undone, also before its turn came. */
         if (j->state == JOB_QUEUED && (j->type != JOB_CREATE || job_start(j) < 0)) {
                 job_end(j, JOB_CANCELED, error);
@@ -173,6 +184,9 @@ static void forget_created(Job *j) {
 /* Nothing was done for it. One that ran at the time met the same failure with its own intent; one that got its turn just then
  * still waits for the next try to save that. */
 static bool is_unsaved(const Job *j) {
+        /* A stream tells whoever began it, and ends, when its intent is not saved. */
+        if (job_is_stream(j))
+                return false;
         return j->state == JOB_QUEUED || (j->state == JOB_RUNNING && operation_is_unsaved(j->session->operation));
 }
 

@@ -12,6 +12,7 @@
 typedef struct Job Job;
 typedef struct Manager Manager;
 typedef struct Session Session;
+typedef struct Stream Stream;
 
 typedef enum JobState {
         JOB_QUEUED,
@@ -55,12 +56,19 @@ struct Job {
         usec_t created_usec, started_usec, ended_usec;
         usec_t frozen_usec;             /* how long the container stood still */
         Refusal *error;                 /* failed, canceled, interrupted */
+        int exit_code;                  /* of a shell or a command that has ended by itself; -1 = none */
+        Stream *stream;                 /* shell, execute: what it stands for, until it ends */
         bool cancel_requested;
 
         bool dirty;                     /* to be saved at the end of the turn */
         UT_hash_handle hh;              /* manager->jobs by id */
-        struct Job *next, *prev;        /* session's queue, the running one first */
+        struct Job *next, *prev;        /* session's queue, the running one first; a shell and a command stand beside it */
 };
+
+/* It waits for no other job of its session, and none waits for it. */
+static inline bool job_is_stream(const Job *j) {
+        return j->type == JOB_SHELL || j->type == JOB_EXECUTE;
+}
 
 double job_progress(const Job *j);      /* 0 … 1, -1 unknown */
 bool job_is_cancelable(const Job *j);

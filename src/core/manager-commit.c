@@ -151,6 +151,7 @@ static int put_job(Manager *m, const Job *j) {
                 .started_usec = j->started_usec,
                 .ended_usec = j->ended_usec,
                 .frozen_usec = j->frozen_usec,
+                .exit_code = j->exit_code,
         });
 }
 

@@ -17,24 +17,7 @@
 #define MEMORY_MAX (32 * GIB)
 #define IDLE_TIMEOUT_MIN (60 * USEC_PER_SEC)    /* as in templates and orchestrator.conf */
 #define IMAGE_LENGTH_MAX 512
-#define WORDS_MAX 1024                  /* of a command, an environment or the labels */
-#define WORDS_BYTES_MAX (128 * KIB)     /* Swarm keeps the whole spec in each of its tasks; raft takes 1.5 MiB a change */
 #define GENERATE_TRIES 16
-
-static int check_words(const char *what, char *const *words, Refusal **reterr) {
-        size_t n = 0, bytes = 0;
-
-        STRV_FOREACH(w, words) {
-                n++;
-                bytes += strlen(*w) + 1;
-                if (!utf8_is_valid(*w))
-                        return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Entry %zu of %s is not valid UTF-8.", n, what);
-        }
-        if (n > WORDS_MAX || bytes > WORDS_BYTES_MAX)
-                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%s has %zu entries with %zu bytes; at most %d entries and %llu bytes are possible.", what, n,
-                              bytes, WORDS_MAX, (unsigned long long) WORDS_BYTES_MAX);
-        return 0;
-}
 
 static int check_label(const char *label, Refusal **reterr) {
         const char *equals = strchr(label, '=');
@@ -88,10 +71,10 @@ static int check_parameters(const SessionParameters *p, Refusal **reterr) {
                 if (r < 0)
                         return r;
         }
-        r = check_words("command", p->command, reterr);
+        r = words_check("command", p->command, reterr);
         if (r >= 0)
-                r = check_words("env", p->env, reterr);
-        return r < 0 ? r : check_words("labels", p->labels, reterr);
+                r = words_check("env", p->env, reterr);
+        return r < 0 ? r : words_check("labels", p->labels, reterr);
 }
 
 static bool is_assigned(char *const *assignments, const char *assignment) {
@@ -201,9 +184,9 @@ static int fill_spec(const Config *c, const Source *source, const SessionParamet
 
 /* What was asked for and what the template or the source of a clone has, together. */
 static int check_spec_words(const SessionSpec *spec, Refusal **reterr) {
-        int r = check_words("env, with that of the template or source,", spec->env, reterr);
+        int r = words_check("env, with that of the template or source,", spec->env, reterr);
 
-        return r < 0 ? r : check_words("labels, with those of the template or source,", spec->labels, reterr);
+        return r < 0 ? r : words_check("labels, with those of the template or source,", spec->labels, reterr);
 }
 
 static int check_quotas(Manager *m, uid_t owner, uid_t actor, Refusal **reterr) {

@@ -120,6 +120,7 @@ static int load_job(const JobRecord *r, void *userdata) {
                 .started_usec = r->started_usec,
                 .ended_usec = r->ended_usec,
                 .frozen_usec = r->frozen_usec,
+                .exit_code = r->exit_code,
         };
         if (!j->session_id) {
                 free(j->stage);
@@ -131,7 +132,9 @@ static int load_job(const JobRecord *r, void *userdata) {
         if (!job_state_is_ended(state)) {
                 j->state = JOB_INTERRUPTED;
                 j->ended_usec = core_now();
-                (void) refuse(&j->error, REFUSAL_INTERRUPTED, "The orchestrator stopped while the job ran; the session's state says what became of it.");
+                (void) refuse(&j->error, REFUSAL_INTERRUPTED, "%s", job_is_stream(j) ?
+                              "The orchestrator stopped while the command ran, which ended it." :
+                              "The orchestrator stopped while the job ran; the session's state says what became of it.");
                 job_mark_dirty(j);
         }
         return job_link(m, j);
@@ -314,16 +317,17 @@ int manager_get_node(Manager *m, const char *id_or_name, Node **ret, Refusal **r
 }
 
 void manager_end_session(Session *s) {
+        _cleanup_refusal_ Refusal *destroyed = NULL;
         Job *j;
 
+        (void) refuse(&destroyed, REFUSAL_NO_SUCH_SESSION, "Session \"%s\" was destroyed.", s->name);
+        session_end_streams(s, JOB_FAILED, destroyed);
         while ((j = s->jobs)) {
-                Refusal *error = NULL;
                 if (j->type == JOB_DESTROY) {
                         job_end(j, JOB_DONE, NULL);
                         continue;
                 }
-                (void) refuse(&error, REFUSAL_NO_SUCH_SESSION, "Session \"%s\" was destroyed.", s->name);
-                job_end(j, JOB_FAILED, error);
+                job_end(j, JOB_FAILED, refusal_copy(destroyed));
         }
         session_changed(s, CHANGE_REMOVED);
         session_free(s);
@@ -432,19 +436,19 @@ static void check_quiet(void *userdata) {
                 (void) timer_arm(m->stop_timer, 50 * USEC_PER_MSEC);
 }
 
-/* What is being saved is undone, so that nobody stays frozen. The rest is resolved when the service is back: a start goes on. */
+/* What is being saved is undone, so that nobody stays frozen, and shells and commands end. The rest is resolved when the service is back: a start goes on. */
 void manager_stop(Manager *m, usec_t timeout_usec, event_cb done, void *userdata) {
         m->stopping = true;
         m->stop_done = done;
         m->stop_userdata = userdata;
         m->stop_deadline_usec = core_uptime() + timeout_usec;
         for (Session *s = m->sessions_by_id, *next; s; s = next) {
-                Refusal *error = NULL;
+                _cleanup_refusal_ Refusal *error = NULL;
                 next = s->hh_id.next;
-                if (!s->operation || !operation_is_cancelable_save(s->operation))
-                        continue;
                 (void) refuse(&error, REFUSAL_INTERRUPTED, "The orchestrator was stopped while the job ran.");
-                operation_cancel(s->operation, 0, error);
+                session_end_streams(s, JOB_INTERRUPTED, error);
+                if (s->operation && operation_is_cancelable_save(s->operation))
+                        operation_cancel(s->operation, 0, TAKE_PTR(error));
         }
         if (timer_new(m->event, check_quiet, m, &m->stop_timer) < 0)
                 stop_now(m);

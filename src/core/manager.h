@@ -62,10 +62,10 @@ static inline bool provider_entry_has_reported(const ProviderEntry *e) {
         return e->health != PROVIDER_UNAVAILABLE || !isempty(e->detail);
 }
 
-/* Somebody who has sessions or jobs that have not ended. */
+/* Somebody who has sessions, jobs or streams that have not ended. */
 typedef struct User {
         uid_t uid;
-        unsigned sessions, jobs;
+        unsigned sessions, jobs, streams;
         UT_hash_handle hh;
 } User;
 
@@ -82,7 +82,8 @@ struct Manager {
         Node *nodes;
         ProviderEntry *providers;
         User *users;
-        unsigned jobs_running;  /* and queued */
+        unsigned jobs_running;  /* and queued; without shells and commands */
+        unsigned streams;
         uint64_t last_job_id;
         bool store_healthy, stopping;
 

@@ -11,6 +11,8 @@
 #define ENV_VALUE_MAX (32 * KIB)
 #define LABEL_KEY_MAX 128
 #define LABEL_VALUE_MAX (4 * KIB)
+#define WORDS_MAX 1024                  /* of a command, an environment or the labels */
+#define WORDS_BYTES_MAX (128 * KIB)     /* Swarm keeps the whole spec in each of its tasks; raft takes 1.5 MiB a change */
 
 int parse_cpus(const char *s, double *ret) {
         size_t whole = strspn(s, DIGITS), decimals = s[whole] == '.' ? strspn(s + whole + 1, DIGITS) : 0;
@@ -42,7 +44,7 @@ static bool is_printable(const char *s, size_t n) {
 }
 
 /* The value may be a secret: no sentence here quotes it. */
-int env_assignment_check(const char *s, Refusal **reterr_refusal) {
+int env_entry_check(const char *s, Refusal **reterr_refusal) {
         const char *equals = strchr(s, '=');
 
         if (!equals)
@@ -73,11 +75,35 @@ int env_assignment_check(const char *s, Refusal **reterr_refusal) {
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "The value of the environment variable %.*s holds a control character; remove or encode it.",
                               (int) n, s);
+        return 0;
+}
+
+int env_assignment_check(const char *s, Refusal **reterr_refusal) {
+        int r = env_entry_check(s, reterr_refusal);
+        if (r < 0)
+                return r;
+
         /* Swarm expands Go templates in a service's environment. */
-        if (strstr(value, "{{"))
+        const char *equals = strchr(s, '=');
+        if (strstr(equals + 1, "{{"))
                 return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
                               "The value of the environment variable %.*s holds \"{{\", which Swarm would expand; encode it, "
-                              "for example in base64.", (int) n, s);
+                              "for example in base64.", (int) (equals - s), s);
+        return 0;
+}
+
+int words_check(const char *what, char *const *words, Refusal **reterr) {
+        size_t n = 0, bytes = 0;
+
+        STRV_FOREACH(w, words) {
+                n++;
+                bytes += strlen(*w) + 1;
+                if (!utf8_is_valid(*w))
+                        return refuse(reterr, REFUSAL_INVALID_ARGUMENT, "Entry %zu of %s is not valid UTF-8.", n, what);
+        }
+        if (n > WORDS_MAX || bytes > WORDS_BYTES_MAX)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED, "%s has %zu entries with %zu bytes; at most %d entries and %llu bytes are possible.", what, n,
+                              bytes, WORDS_MAX, (unsigned long long) WORDS_BYTES_MAX);
         return 0;
 }
 

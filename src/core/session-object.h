@@ -9,6 +9,8 @@
 
 /* 0, or the refusal of a provider that is known to be away. */
 int provider_entry_check(const ProviderEntry *e, Refusal **reterr_refusal);
+/* The same, or there is none of that name. */
+int session_check_provider(Session *s, Refusal **reterr_refusal);
 
 int session_new(Manager *m, const char *id, Session **ret);
 Session *session_free(Session *s);              /* takes it out of the tables */
@@ -74,6 +76,20 @@ void job_end(Job *j, JobState state, Refusal *error);
 /* Starts the first of the queue if nothing runs and the provider is there. */
 void session_start_next_job(Session *s);
 
+/* ---- stream.c */
+
+/* Ends it, its job as `state`; whoever waits for its begin is told `error`, which it takes. */
+void stream_end(Stream *t, JobState state, Refusal *error);
+void session_end_streams(Session *s, JobState state, const Refusal *error);
+
+/* ---- stream-check.c */
+
+int stream_check_command(const ProviderCommand *c, Refusal **reterr_refusal);
+int stream_check_logs(const ProviderLogs *l, Refusal **reterr_refusal);
+/* May one of this type begin in the session's state? */
+int session_check_command(Session *s, JobType type, Refusal **reterr_refusal);
+int session_check_logs(Session *s, Refusal **reterr_refusal);
+
 /* ---- manager.c */
 
 /* One of the store: what became of it is open. */
@@ -122,7 +138,7 @@ void session_take_newer(Session *s, const ProviderObservation *o);
 
 /* ---- usage.c */
 
-/* What the limits bound. A session counts while it is in the tables, a job until it ends. */
+/* What the limits bound. A session counts while it is in the tables, a job and a stream until it ends. */
 unsigned usage_sessions_of(const Manager *m, uid_t uid);
 unsigned usage_jobs_of(const Manager *m, uid_t uid);
 /* May the user begin one more job? */
@@ -132,4 +148,8 @@ void usage_update_session(Session *s);          /* its state has changed, or its
 void usage_remove_session(Session *s);
 int usage_add_job(Job *j);
 void usage_remove_job(Job *j);
+/* May the user have one more shell, command or reader of output? */
+int usage_check_streams(const Manager *m, uid_t actor, Refusal **reterr_refusal);
+int usage_add_stream(Manager *m, uid_t actor);
+void usage_remove_stream(Manager *m, uid_t actor);
 void usage_done(Manager *m);

@@ -113,6 +113,9 @@ bool session_state_allows(SessionState s, JobType verb) {
 }
 
 const char *session_state_remedy(SessionState s, JobType verb) {
+        /* Who wants to get in wants it to run. */
+        bool enters = verb == JOB_SHELL || verb == JOB_EXECUTE;
+
         /* Who is told to undo first what he wants would do just that. */
         if (session_state_is_rest(s) && (verb == JOB_STOP || verb == JOB_HIBERNATE))
                 return "There is nothing to do: its files are saved, and nothing of it runs.";
@@ -126,9 +129,13 @@ const char *session_state_remedy(SessionState s, JobType verb) {
                 return "Start it again, or destroy it.";
         if (s == SESSION_LOST)
                 return "Wait for its node, restore it from its newest generation if it has one, or destroy it.";
+        if (s == SESSION_EXITED && enters)
+                return "Start it again; its files are saved first.";
         if (s == SESSION_EXITED)
                 return "Its files are being saved; wait until it is stopped.";
         if (s == SESSION_DESTROYING || s == SESSION_GONE)
                 return "Create a new session instead.";
+        if (enters && s != SESSION_STOPPING && s != SESSION_HIBERNATING)
+                return "Wait until it runs.";
         return "Wait until what is under way has ended, or cancel its job.";
 }

@@ -28,11 +28,15 @@ static void snapshot_free(Snapshot *s) {
 }
 
 Session *session_free(Session *s) {
+        _cleanup_refusal_ Refusal *gone = NULL;
         Snapshot *snapshot, *tmp;
         Job *j, *next;
 
         if (!s)
                 return NULL;
+        if (s->streams)
+                (void) refuse(&gone, REFUSAL_INTERRUPTED, "The orchestrator has stopped.");
+        session_end_streams(s, JOB_INTERRUPTED, gone);
         operation_free(s->operation);
         DL_FOREACH_SAFE(s->jobs, j, next) {
                 DL_DELETE(s->jobs, j);
@@ -250,7 +254,7 @@ int provider_entry_check(const ProviderEntry *e, Refusal **reterr) {
                       e->name, e->detail);
 }
 
-static int check_provider(Session *s, Refusal **reterr) {
+int session_check_provider(Session *s, Refusal **reterr) {
         ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
 
         if (!e)
@@ -332,7 +336,7 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
         if (r >= 0)
                 r = check_registry(s, verb, options, reterr);
         if (r >= 0)
-                r = check_provider(s, reterr);
+                r = session_check_provider(s, reterr);
         if (r >= 0 && verb == JOB_DESTROY && s->jobs && !s->destroy_wait)
                 r = manager_on_commit(s->manager, on_destroy_saved, s, &s->destroy_wait);
         if (r >= 0)
@@ -358,7 +362,7 @@ int session_touch(Session *s, usec_t now, usec_t extend_usec, Refusal **reterr) 
 }
 
 int session_kill(Session *s, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret, Refusal **reterr) {
-        int r = check_provider(s, reterr);
+        int r = session_check_provider(s, reterr);
         if (r < 0)
                 return r;
         if (s->state != SESSION_RUNNING)

@@ -16,6 +16,7 @@
 
 typedef struct Operation Operation;
 typedef struct CommitWait CommitWait;
+typedef struct Stream Stream;
 
 /* What the container is made with; saved as JSON (core/session-spec.c). */
 typedef struct SessionSpec {
@@ -71,6 +72,7 @@ struct Session {
         Snapshot *snapshots;            /* by generation */
         Job *jobs;                      /* queue; the running one first */
         Operation *operation;           /* of the running job */
+        Stream *streams;                /* shells, commands, and whoever reads its output */
 
         /* What the provider last said. */
         bool exists, task_wanted, frozen;

@@ -5,6 +5,9 @@
 
 #include "core/session-object.h"
 
+/* Each has a process and some descriptors on this machine. */
+#define STREAMS_MAX 512
+
 static User *find_user(const Manager *m, uid_t uid) {
         User *u;
 
@@ -26,7 +29,7 @@ static User *get_user(Manager *m, uid_t uid) {
 }
 
 static void put_user(Manager *m, User *u) {
-        if (u->sessions > 0 || u->jobs > 0)
+        if (u->sessions > 0 || u->jobs > 0 || u->streams > 0)
                 return;
         HASH_DEL(m->users, u);
         free(u);
@@ -101,6 +104,38 @@ void usage_remove_job(Job *j) {
         u->jobs--;
         put_user(j->manager, u);
         j->manager->jobs_running--;
+}
+
+int usage_check_streams(const Manager *m, uid_t actor, Refusal **reterr) {
+        const User *u = find_user(m, actor);
+        unsigned mine = u ? u->streams : 0;
+
+        if (m->streams >= STREAMS_MAX)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
+                              "%u shells, commands and readers of output are open already, and there are no more than %d of all users. Try again when some have ended.",
+                              m->streams, STREAMS_MAX);
+        if (actor != 0 && mine >= m->config->streams_per_user_max)
+                return refuse(reterr, REFUSAL_LIMIT_EXCEEDED,
+                              "You have %u shells, commands and readers of output open already (StreamsPerUserMax=). Close some of them.", mine);
+        return 0;
+}
+
+int usage_add_stream(Manager *m, uid_t actor) {
+        User *u = get_user(m, actor);
+
+        if (!u)
+                return -ENOMEM;
+        u->streams++;
+        m->streams++;
+        return 0;
+}
+
+void usage_remove_stream(Manager *m, uid_t actor) {
+        User *u = find_user(m, actor);
+
+        u->streams--;
+        put_user(m, u);
+        m->streams--;
 }
 
 void usage_done(Manager *m) {

@@ -80,6 +80,7 @@ static const char schema_1[] =
 const Migration store_migrations[] = {
         { .sql = schema_1 },
         {},                             /* 2: the phase "inherited", which version 1 cannot read */
+        { .sql = "ALTER TABLE jobs ADD COLUMN exit_code INTEGER NOT NULL DEFAULT -1" },
 };
 const size_t store_schema_version = ELEMENTSOF(store_migrations);
 

@@ -72,6 +72,7 @@ typedef struct JobRecord {
         char *error_name, *error_message;       /* NULL */
         uint64_t bytes_done, bytes_total;       /* UINT64_MAX = unknown */
         usec_t created_usec, started_usec, ended_usec, frozen_usec;
+        int exit_code;                  /* of a shell or a command; -1 = none */
 } JobRecord;
 
 void session_record_done(SessionRecord *r);

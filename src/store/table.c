@@ -72,6 +72,7 @@ static const Column job_columns[] = {
         C(started_usec, UINT64),
         C(ended_usec, UINT64),
         C(frozen_usec, UINT64),
+        C(exit_code, INT),
 #undef C
 };
 
@@ -141,6 +142,9 @@ int table_bind(const Table *t, sqlite3_stmt *stmt, const void *record) {
                 case COLUMN_UINT:
                         rc = sqlite3_bind_int64(stmt, n, *(const unsigned *) field);
                         break;
+                case COLUMN_INT:
+                        rc = sqlite3_bind_int(stmt, n, *(const int *) field);
+                        break;
                 case COLUMN_BOOL:
                         rc = sqlite3_bind_int(stmt, n, *(const bool *) field);
                         break;
@@ -176,6 +180,11 @@ static int load_column(const Column *c, sqlite3_stmt *stmt, int i, void *field) 
                 if (v < 0 || v > UINT32_MAX)
                         return -EBADMSG;
                 *(unsigned *) field = (unsigned) v;
+                return 0;
+        case COLUMN_INT:
+                if (v < INT32_MIN || v > INT32_MAX)
+                        return -EBADMSG;
+                *(int *) field = (int) v;
                 return 0;
         case COLUMN_BOOL:
                 *(bool *) field = v != 0;

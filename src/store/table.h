@@ -11,6 +11,7 @@ typedef enum ColumnType {
         COLUMN_TEXT,            /* char *; NULL allowed where the schema allows it */
         COLUMN_UINT64,          /* uint64_t, usec_t */
         COLUMN_UINT,            /* unsigned, uid_t */
+        COLUMN_INT,
         COLUMN_BOOL,
         COLUMN_PHASE,           /* SnapshotPhase, saved as its name */
 } ColumnType;

@@ -78,6 +78,16 @@ static void test_remedies(void **state) {
         assert_non_null(strstr(session_state_remedy(SESSION_STOPPED, JOB_HIBERNATE), "nothing to do"));
         assert_non_null(strstr(session_state_remedy(SESSION_HIBERNATED, JOB_STOP), "nothing to do"));
         assert_non_null(strstr(session_state_remedy(SESSION_HIBERNATED, JOB_SNAPSHOT), "Start or restore"));
+        /* Who wants to get in waits for what comes up, has what ends stay, and has what is gone come back. */
+        for (JobType v = JOB_SHELL; v <= JOB_EXECUTE; v++) {
+                for (int s = 0; s < _SESSION_STATE_MAX; s++)
+                        assert_int_equal(session_state_allows(s, v), s == SESSION_RUNNING);
+                assert_string_equal(session_state_remedy(SESSION_PLACING, v), "Wait until it runs.");
+                assert_string_equal(session_state_remedy(SESSION_RESUMING, v), "Wait until it runs.");
+                assert_non_null(strstr(session_state_remedy(SESSION_HIBERNATING, v), "cancel its job"));
+                assert_non_null(strstr(session_state_remedy(SESSION_STOPPED, v), "Start or restore"));
+                assert_non_null(strstr(session_state_remedy(SESSION_EXITED, v), "Start it again"));
+        }
 }
 
 static void test_names(void **state) {

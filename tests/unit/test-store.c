@@ -28,6 +28,9 @@ static void fill(const Table *t, void *record, unsigned seed, bool nulls) {
                 case COLUMN_UINT:
                         *(unsigned *) field = seed * 2000 + (unsigned) i;
                         break;
+                case COLUMN_INT:
+                        *(int *) field = (int) seed;
+                        break;
                 case COLUMN_BOOL:
                         *(bool *) field = seed % 2;
                         break;
@@ -62,6 +65,9 @@ static int compare(const void *record, void *userdata) {
                 case COLUMN_UINT:
                 case COLUMN_PHASE:
                         assert_int_equal(*(const unsigned *) a, *(const unsigned *) b);
+                        break;
+                case COLUMN_INT:
+                        assert_int_equal(*(const int *) a, *(const int *) b);
                         break;
                 case COLUMN_BOOL:
                         assert_int_equal(*(const bool *) a, *(const bool *) b);
@@ -104,6 +110,7 @@ static void test_round_trip(void **state) {
         sessions[1].owner_uid = (uid_t) -1;
         sessions[1].last_activity_usec = USEC_INFINITY;
         jobs[1].bytes_total = UINT64_MAX;
+        jobs[1].exit_code = -1;
         for (unsigned i = 0; i < 3; i++) {
                 fill(&snapshot_table, &snapshots[i], i, i == 1);
                 free_and_strdup(&snapshots[i].session, sessions[0].id);
