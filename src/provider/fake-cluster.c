@@ -136,6 +136,7 @@ void fake_session_changed(FakeSession *s) {
                 DL_APPEND(s->fake->dirty, s);
         s->dirty = true;
         s->fake->changed = true;
+        fake_streams_changed(s);
         fake_flush_later(s->fake);
 }
 

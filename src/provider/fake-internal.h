@@ -12,6 +12,7 @@
 
 typedef struct Fake Fake;
 typedef struct FakeCall FakeCall;
+typedef struct FakeStream FakeStream;
 
 /* Something that is done later, by the loop. Without a delay it waits in a queue for the next turn: tens of thousands
  * of them cost two system calls, not as many timers. */
@@ -111,6 +112,10 @@ struct FakeCall {
         bool froze;             /* by this call, not thawed yet */
         usec_t frozen_at_usec, frozen_usec;
         uint64_t content;       /* of the container when it was frozen */
+        FakeStream *stream;     /* of a command, or of the output */
+        int exit_code;
+        provider_begun_cb on_begun;
+        provider_command_cb on_command;
         provider_done_cb on_done;
         provider_image_cb on_image;
         provider_capture_cb on_capture;
@@ -123,6 +128,22 @@ struct FakeCall {
 static inline Fake *FAKE(Provider *p) {
         return (Fake *) p;
 }
+
+/* fake.c. A call that is started owns itself; one that cannot be is freed. */
+int fake_call_new(Provider *p, FakeOp op, const char *session, void *userdata, FakeCall **ret);
+int fake_call_start(FakeCall *c, int r, ProviderCall **ret);    /* r < 0: it could not be made, returned */
+void fake_call_finish(FakeCall *c, int r, const Refusal *refusal);
+
+/* fake-stream.c */
+int fake_execute(Provider *p, const ProviderCommand *command, provider_begun_cb begun, provider_command_cb done, void *userdata, ProviderCall **ret);
+int fake_read_logs(Provider *p, const ProviderLogs *logs, provider_begun_cb begun, provider_done_cb done, void *userdata, ProviderCall **ret);
+/* The container is there: bytes flow from now on, and the call ends by itself. */
+int fake_stream_begin(FakeCall *c);
+bool fake_stream_runs(const FakeCall *c, const char *program);
+FakeStream *fake_stream_free(FakeStream *t);
+/* Something of the session is not as it was; or its files, which its main process tells. */
+void fake_streams_changed(const FakeSession *s);
+void fake_streams_wrote(const FakeSession *s, uint64_t value);
 
 /* fake-steps.c */
 #define FAKE_CAPTURE_STEPS 10

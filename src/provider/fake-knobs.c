@@ -56,6 +56,7 @@ int fake_write(Provider *p, const char *session, uint64_t value) {
         s->content = value;
         s->ran++;
         s->fake->changed = true;
+        fake_streams_wrote(s, value);
         fake_flush_later(s->fake);
         return 0;
 }

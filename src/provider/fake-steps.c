@@ -115,6 +115,27 @@ static int step_signal(FakeCall *c, Refusal **reterr_refusal) {
         return 0;
 }
 
+static int step_execute(FakeCall *c, Refusal **reterr_refusal) {
+        FakeSession *s = NULL;
+        int r = find_container(c, &s, reterr_refusal);
+
+        if (r < 0)
+                return r;
+        if (s->task != TASK_RUNNING)
+                return refuse(reterr_refusal, REFUSAL_WRONG_STATE, "Session %s does not run. Start it first.", s->id);
+        if (s->frozen)
+                return refuse(reterr_refusal, REFUSAL_BUSY, "Session %s is paused, so nothing can be begun in it. Try again in a moment.", s->id);
+        if (fake_stream_runs(c, "missing"))
+                return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED, "Session %s has no program \"missing\". Give one that is in its image.", s->id);
+        return 0;
+}
+
+static int step_read_logs(FakeCall *c, Refusal **reterr_refusal) {
+        FakeSession *s = NULL;
+
+        return find_container(c, &s, reterr_refusal);
+}
+
 static void capture_freeze(FakeCall *c, FakeSession *s) {
         fake_session_freeze(s, true);
         c->froze = true;
@@ -280,6 +301,8 @@ const FakeOperation fake_operations[_FAKE_OP_MAX] = {
         [FAKE_RUN] = { 1, step_run },
         [FAKE_TERMINATE] = { 1, step_terminate },
         [FAKE_SIGNAL] = { 1, step_signal },
+        [FAKE_EXECUTE] = { 1, step_execute },
+        [FAKE_READ_LOGS] = { 1, step_read_logs },
         [FAKE_CAPTURE] = { FAKE_CAPTURE_STEPS, step_capture },
         [FAKE_THAW] = { 1, step_thaw },
         [FAKE_REST] = { 2, step_rest },

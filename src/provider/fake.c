@@ -22,6 +22,7 @@ FakeOp fake_op_from_string(const char *s) {
 static void call_free(FakeCall *c) {
         DL_DELETE(c->fake->calls, c);
         fake_delay_stop(&c->delay);
+        fake_stream_free(c->stream);
         free(c->session);
         free(c->image);
         free(c->record);
@@ -74,11 +75,13 @@ static void call_report(FakeCall *c, int r, const Refusal *refusal) {
                         .out_of_memory = s && s->out_of_memory,
                 };
                 c->on_capture(c->userdata, r, refusal, r >= 0 ? &result : NULL);
-        } else if (c->on_done)
+        } else if (c->on_command)
+                c->on_command(c->userdata, r, refusal, r < 0 ? -1 : c->exit_code);
+        else if (c->on_done)
                 c->on_done(c->userdata, r, refusal);
 }
 
-static void call_finish(FakeCall *c, int r, const Refusal *refusal) {
+void fake_call_finish(FakeCall *c, int r, const Refusal *refusal) {
         if (r < 0)
                 fake_call_thaw(c, fake_find(c->fake, strempty(c->session)));
         /* What happened is told and saved before the caller hears that it is done. */
@@ -100,15 +103,21 @@ static void on_step(void *userdata) {
                 r = fake_consume_failure(c->fake, c->op, &refusal);
         if (r >= 0)
                 r = fake_operations[c->op].step(c, &refusal);
+        if (r >= 0 && c->stream) {
+                r = fake_stream_begin(c);
+                if (r < 0)
+                        fake_call_finish(c, r, NULL);
+                return;
+        }
         if (r < 0 || c->step + 1 >= fake_operations[c->op].steps) {
-                call_finish(c, r, refusal);
+                fake_call_finish(c, r, refusal);
                 return;
         }
         fake_flush(c->fake);
         c->step++;
         r = call_schedule(c);
         if (r < 0)
-                call_finish(c, r, NULL);
+                fake_call_finish(c, r, NULL);
         else if (c->op == FAKE_CAPTURE)
                 capture_report(c);
 }
@@ -120,7 +129,7 @@ static int call_schedule(FakeCall *c) {
         return fake_delay_start(c->fake, &c->delay, latency, on_step, c);
 }
 
-static int call_new(Provider *p, FakeOp op, const char *session, void *userdata, FakeCall **ret) {
+int fake_call_new(Provider *p, FakeOp op, const char *session, void *userdata, FakeCall **ret) {
         Fake *f = FAKE(p);
         FakeCall *c = calloc(1, sizeof(*c));
 
@@ -136,7 +145,7 @@ static int call_new(Provider *p, FakeOp op, const char *session, void *userdata,
         return 0;
 }
 
-static int call_start(FakeCall *c, int r, ProviderCall **ret) {
+int fake_call_start(FakeCall *c, int r, ProviderCall **ret) {
         if (r >= 0)
                 r = call_schedule(c);
         if (r < 0) {
@@ -152,24 +161,24 @@ static int call_start(FakeCall *c, int r, ProviderCall **ret) {
 /* A call that knows nothing but its session and one more string. */
 static int call_simple(Provider *p, FakeOp op, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, op, session, userdata, &c);
+        int r = fake_call_new(p, op, session, userdata, &c);
 
         if (r < 0)
                 return r;
         c->on_done = cb;
-        return call_start(c, 0, ret);
+        return fake_call_start(c, 0, ret);
 }
 
 /* ---- the vtable */
 
 static int call_image(Provider *p, FakeOp op, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, op, NULL, userdata, &c);
+        int r = fake_call_new(p, op, NULL, userdata, &c);
 
         if (r < 0)
                 return r;
         c->on_image = cb;
-        return call_start(c, free_and_strdup(&c->image, reference), ret);
+        return fake_call_start(c, free_and_strdup(&c->image, reference), ret);
 }
 
 static int fake_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret) {
@@ -182,7 +191,7 @@ static int fake_verify_image(Provider *p, const char *reference, provider_image_
 
 static int call_run(Provider *p, FakeOp op, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, op, spec->session, userdata, &c);
+        int r = fake_call_new(p, op, spec->session, userdata, &c);
 
         if (r < 0)
                 return r;
@@ -194,7 +203,7 @@ static int call_run(Provider *p, FakeOp op, const ProviderSpec *spec, provider_d
                 r = free_and_strdup(&c->record, spec->record);
         if (r >= 0)
                 r = free_and_strdup(&c->node, spec->node);
-        return call_start(c, r, ret);
+        return fake_call_start(c, r, ret);
 }
 
 static int fake_create(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -211,19 +220,19 @@ static int fake_terminate(Provider *p, const char *session, usec_t grace_usec, p
 
 static int fake_signal(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, FAKE_SIGNAL, session, userdata, &c);
+        int r = fake_call_new(p, FAKE_SIGNAL, session, userdata, &c);
 
         if (r < 0)
                 return r;
         c->on_done = cb;
         c->signo = signo;
-        return call_start(c, 0, ret);
+        return fake_call_start(c, 0, ret);
 }
 
 static int fake_capture(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                         provider_capture_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, FAKE_CAPTURE, capture->session, userdata, &c);
+        int r = fake_call_new(p, FAKE_CAPTURE, capture->session, userdata, &c);
 
         if (r < 0)
                 return r;
@@ -234,7 +243,7 @@ static int fake_capture(Provider *p, const ProviderCapture *capture, provider_ca
         r = free_and_strdup(&c->repository, capture->repository);
         if (r >= 0)
                 r = free_and_strdup(&c->tag, capture->tag);
-        return call_start(c, r, ret);
+        return fake_call_start(c, r, ret);
 }
 
 static int fake_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -243,7 +252,7 @@ static int fake_thaw(Provider *p, const char *session, provider_done_cb cb, void
 
 static int call_rest(Provider *p, FakeOp op, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, op, rest->session, userdata, &c);
+        int r = fake_call_new(p, op, rest->session, userdata, &c);
 
         if (r < 0)
                 return r;
@@ -254,7 +263,7 @@ static int call_rest(Provider *p, FakeOp op, const ProviderRest *rest, provider_
                 r = free_and_strdup(&c->image, rest->image);
         if (r >= 0)
                 r = free_and_strdup(&c->record, rest->record);
-        return call_start(c, r, ret);
+        return fake_call_start(c, r, ret);
 }
 
 static int fake_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
@@ -271,12 +280,12 @@ static int fake_remove(Provider *p, const char *session, provider_done_cb cb, vo
 
 static int fake_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         FakeCall *c;
-        int r = call_new(p, FAKE_DELETE_IMAGE, NULL, userdata, &c);
+        int r = fake_call_new(p, FAKE_DELETE_IMAGE, NULL, userdata, &c);
 
         if (r < 0)
                 return r;
         c->on_done = cb;
-        return call_start(c, free_and_strdup(&c->image, image), ret);
+        return fake_call_start(c, free_and_strdup(&c->image, image), ret);
 }
 
 static int fake_start(Provider *p, const ProviderObserver *observer) {
@@ -324,7 +333,7 @@ static Provider *fake_free(Provider *p) {
 
 static const ProviderVTable fake_vtable = {
         .name = "fake",
-        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL,
+        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL | PROVIDER_CAN_EXECUTE | PROVIDER_CAN_READ_LOGS,
         .free = fake_free,
         .start = fake_start,
         .resolve_image = fake_resolve_image,
@@ -332,6 +341,8 @@ static const ProviderVTable fake_vtable = {
         .run = fake_run,
         .terminate = fake_terminate,
         .signal = fake_signal,
+        .execute = fake_execute,
+        .read_logs = fake_read_logs,
         .capture = fake_capture,
         .thaw = fake_thaw,
         .rest = fake_rest,

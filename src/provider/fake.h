@@ -14,6 +14,14 @@
  * part of the repository may ask for a behaviour: "missing" does not resolve, "volumes" has VOLUME /data, "unpullable"
  * resolves but its task fails, "exits" ends at once with code 1, "unhealthy" is never healthy.
  *
+ * A command, and a shell, writes back what it reads, and ends with 0 at the end of its input, with 129 when nobody reads it or holds
+ * its terminal any more. Some lines do more: "exit N" ends it with code N; "size", on a terminal, is answered with ROWSxCOLUMNS; "error",
+ * without one, goes to stderr as well; a ^D at the begin of a line ends what has a terminal. Of the programs, "true" and "false" end
+ * at once with 0 and 1; "show" does so after a line for each "argument", "env", "user" and "directory" that it was given; "missing"
+ * does not begin. All of them stand still while the container is frozen or its node down, and are refused when it ends. The output
+ * of a session is ten lines "ID CONTAINER line N" of the moment of its start, the container by the first twelve of its digits; who
+ * follows it has "write VALUE" for each change of its files, until the main process ends.
+ *
  * Black-box tests steer a daemon by datagrams with one JSON object each, sent to the unix socket that
  * SWARM_FAKE_CONTROL names (bound by the provider; a sender that is bound too gets {"ok":true} or {"error":"…"} back,
  * once what was asked for is in effect):
@@ -42,6 +50,8 @@
         X(RUN, "run")                                                                           \
         X(TERMINATE, "terminate")                                                               \
         X(SIGNAL, "signal")                                                                     \
+        X(EXECUTE, "execute")           /* both until they begin */                             \
+        X(READ_LOGS, "read-logs")                                                               \
         X(CAPTURE, "capture")           /* fails after the freeze, half way */                  \
         X(THAW, "thaw")                                                                         \
         X(REST, "rest")                 /* fails before the kill */                             \
