@@ -64,12 +64,29 @@ static void child_set_capabilities(const int *caps) {
                 (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, *c, 0, 0);
 }
 
+/* The standard descriptors, and what `fds` names behind them. These may have any number, also one that another is to get: so
+ * they are first moved above all of the targets. dup2() leaves close-on-exec behind. */
+static bool child_set_descriptors(const ChildSetup *c) {
+        int first = STDERR_FILENO + 1, end = first + (int) c->n_fds;
+
+        for (size_t i = 0; i < c->n_fds; i++) {
+                c->fds[i] = fcntl(c->fds[i], F_DUPFD, end);
+                if (c->fds[i] < 0)
+                        return false;
+        }
+        if (dup2(c->in, STDIN_FILENO) < 0 || dup2(c->out, STDOUT_FILENO) < 0 || dup2(c->err, STDERR_FILENO) < 0)
+                return false;
+        for (size_t i = 0; i < c->n_fds; i++)
+                if (dup2(c->fds[i], first + (int) i) < 0)
+                        return false;
+        return syscall(SYS_close_range, (unsigned) end, ~0U, 0U) >= 0;
+}
+
 static _noreturn_ void child_run(const ChildSetup *c) {
         static const char message[] = "<3>cannot be executed\n";
 
         child_reset_signals();
-        if (dup2(c->in, STDIN_FILENO) < 0 || dup2(c->out, STDOUT_FILENO) < 0 || dup2(c->err, STDERR_FILENO) < 0 ||
-            syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
+        if (!child_set_descriptors(c))
                 _exit(126);
         child_reset_oom_score();
         child_set_capabilities(c->caps);

@@ -8,7 +8,9 @@
 #include "basic/macro.h"
 
 typedef struct ChildSetup {
-        int in, out, err;               /* above the standard descriptors; all others are closed in the child */
+        int in, out, err;               /* above the standard descriptors */
+        int *fds;                       /* become 3, 4 …; overwritten in the child. All others are closed there */
+        size_t n_fds;
         pid_t parent;                   /* it dies with that */
         const int *caps;                /* numbers of the capabilities it keeps; -1 ends; NULL = none */
         char **argv, **envp;            /* argv[0] is the path */

@@ -15,6 +15,7 @@
 #define READ_SIZE (64 * KIB)
 #define STDERR_LINE_MAX (8 * KIB)
 #define INPUT_MAX (16 * MIB)
+#define WORKER_FDS_MAX 64U
 
 typedef struct Lines {
         int fd;
@@ -437,11 +438,17 @@ static int worker_new(sd_event *event, const WorkerSpec *spec, Worker **ret) {
 static int worker_fork(Worker *w, const WorkerSpec *spec) {
         _cleanup_close_ int in = -EBADF, out = -EBADF, err = -EBADF;
         _cleanup_free_ char **env = NULL;
+        _cleanup_free_ int *fds = NULL;
         int child[3] = { -EBADF, -EBADF, -EBADF }, r;
 
         r = worker_child_environment(&env);
         if (r < 0)
                 return r;
+        fds = calloc(spec->n_fds + 1, sizeof(int));
+        if (!fds)
+                return -ENOMEM;
+        for (size_t i = 0; i < spec->n_fds; i++)
+                fds[i] = spec->fds[i];
         r = worker_open_stdio(w, child);
         in = child[0], out = child[1], err = child[2];
         if (r < 0)
@@ -451,6 +458,7 @@ static int worker_fork(Worker *w, const WorkerSpec *spec) {
                 return r;
         w->pid = worker_child_fork(&(const ChildSetup) {
                 .in = in, .out = out, .err = err,
+                .fds = fds, .n_fds = spec->n_fds,
                 .parent = getpid(),
                 .caps = spec->ambient_caps,
                 .argv = (char **) spec->argv,
@@ -468,6 +476,11 @@ int worker_spawn(sd_event *event, const WorkerSpec *spec, Worker **ret) {
         for (const int *c = spec->ambient_caps; c && *c >= 0; c++)
                 if (*c >= 64)
                         return -EINVAL;
+        if (spec->n_fds > WORKER_FDS_MAX)
+                return -EINVAL;
+        for (size_t i = 0; i < spec->n_fds; i++)
+                if (fcntl(spec->fds[i], F_GETFD) < 0)
+                        return -errno;
         if (access(spec->argv[0], X_OK) < 0)
                 return -errno;
         r = block_sigchld();

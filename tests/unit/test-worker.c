@@ -68,18 +68,24 @@ static void on_exit_cb(Worker *w, int code, int status, void *userdata) {
         f->worker = worker_free(f->worker);
 }
 
-static void spawn_full(Fixture *f, const char *script, const int *caps, usec_t timeout) {
+static int spawn_with(Fixture *f, const char *script, const int *caps, usec_t timeout, const int *fds, size_t n_fds) {
         const char *argv[] = { "/bin/sh", "-c", script, NULL };
 
-        assert_int_equal(worker_spawn(f->event, &(const WorkerSpec) {
+        return worker_spawn(f->event, &(const WorkerSpec) {
                 .argv = argv,
                 .log_prefix = "child",
                 .ambient_caps = caps,
+                .fds = fds,
+                .n_fds = n_fds,
                 .timeout_usec = timeout,
                 .on_line = on_line,
                 .on_exit = on_exit_cb,
                 .userdata = f,
-        }, &f->worker), 0);
+        }, &f->worker);
+}
+
+static void spawn_full(Fixture *f, const char *script, const int *caps, usec_t timeout) {
+        assert_int_equal(spawn_with(f, script, caps, timeout, NULL, 0), 0);
 }
 
 static void spawn(Fixture *f, const char *script) {
@@ -185,6 +191,67 @@ static void test_environment(void **state) {
         assert_int_equal(atoi(f->lines[1]), 4);
         assert_string_equal(f->lines[2], "SigBlk:\t0000000000000000");
         assert_string_equal(f->lines[3], "SigIgn:\t0000000000000000");
+}
+
+/* A file that holds a digit, at the lowest descriptor that is not below `at`. */
+static int digit_at(int at, char digit) {
+        _cleanup_fclose_ FILE *file = tmpfile();
+        int fd;
+
+        assert_non_null(file);
+        assert_int_equal(write(fileno(file), &digit, 1), 1);
+        assert_int_equal(lseek(fileno(file), 0, SEEK_SET), 0);
+        fd = fcntl(fileno(file), F_DUPFD_CLOEXEC, at);
+        assert_true(fd >= at);
+        return fd;
+}
+
+/* So many, and in such an order, that some lie where others are to be; and one that is given twice. */
+static void test_descriptors(void **state) {
+        Fixture *f = *state;
+        int fds[11];
+
+        for (size_t i = 0; i < 10; i++)
+                fds[9 - i] = digit_at(3, (char) ('9' - (int) i));
+        fds[10] = fds[9];
+        assert_true(fds[9] < 13);
+        assert_int_equal(spawn_with(f, "for i in 3 4 5 6 7 8 9; do head -c1 /dev/fd/$i; done; echo; [ /dev/fd/13 -ef /dev/fd/12 ] && echo same; "
+                                    "ls /proc/self/fd | wc -l", NULL, USEC_INFINITY, fds, 11), 0);
+        run(f);
+        assert_string_equal(f->lines[0], "0123456");
+        assert_string_equal(f->lines[1], "same");
+        /* 0 to 13, and the one that ls reads the directory with */
+        assert_int_equal(atoi(f->lines[2]), 15);
+        for (size_t i = 0; i < 10; i++) {
+                /* Ours is as it was. */
+                assert_int_equal(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+                (void) close(fds[i]);
+        }
+}
+
+/* A daemon that was started without standard descriptors may have been given them for something else. */
+static void test_descriptors_below(void **state) {
+        Fixture *f = *state;
+        _cleanup_close_ int saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
+        _cleanup_close_ int digit = digit_at(10, '7');
+
+        assert_int_equal(dup2(digit, STDIN_FILENO), STDIN_FILENO);
+        assert_int_equal(spawn_with(f, "head -c1 <&3; echo; cat", NULL, USEC_INFINITY, (const int[]) { STDIN_FILENO }, 1), 0);
+        (void) worker_send(f->worker, "sent\n", 5);
+        while (strv_length(f->lines) < 2)
+                assert_true(sd_event_run(f->event, 10 * USEC_PER_SEC) > 0);
+        assert_string_equal(f->lines[0], "7");
+        assert_string_equal(f->lines[1], "sent");
+        assert_int_equal(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+}
+
+static void test_descriptors_bad(void **state) {
+        Fixture *f = *state;
+        int many[100] = {};
+
+        assert_int_equal(spawn_with(f, "true", NULL, USEC_INFINITY, (const int[]) { STDERR_FILENO, -EBADF }, 2), -EBADF);
+        assert_int_equal(spawn_with(f, "true", NULL, USEC_INFINITY, many, ELEMENTSOF(many)), -EINVAL);
+        assert_null(f->worker);
 }
 
 static uint64_t caps_of(const char *line, const char *key) {
@@ -319,6 +386,7 @@ int main(void) {
                 T(test_capabilities), T(test_no_capabilities), T(test_killed), T(test_silence),
                 T(test_long_line), T(test_large_output), T(test_free_running), T(test_free_on_line),
                 T(test_free_with_loop), T(test_missing), T(test_oom_score),
+                T(test_descriptors), T(test_descriptors_below), T(test_descriptors_bad),
         };
         (void) log_set_max_level(LOG_ERR);
         return cmocka_run_group_tests(tests, NULL, NULL);
