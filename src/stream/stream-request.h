@@ -58,6 +58,10 @@ typedef struct StreamMessage {
         char *message;                  /* NULL */
 } StreamMessage;
 
+#define STREAM_REQUEST_LINE_MAX (512 * KIB)     /* bytes, with the newline */
+#define STREAM_LINE_MAX (32 * KIB)              /* of the child */
+#define STREAM_MESSAGE_MAX 4096                 /* bytes; the child cuts what is longer */
+
 /* Strings of their own. -EBADMSG: not one of them. */
 int stream_request_to_json(const StreamRequest *r, char **ret);                 /* one line with its newline */
 int stream_request_from_json(const char *line, size_t size, StreamRequest *ret);
