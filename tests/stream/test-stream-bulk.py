@@ -26,6 +26,10 @@ EXPECTED = hashlib.sha256(b"".join(whole())).hexdigest()
 
 
 class Bulk(StreamTest):
+    def begun(self, started):
+        started[1].setblocking(True)
+        return started
+
     def start(self, work, *args):
         """Beside; its failure is the test's."""
         failed = []
@@ -94,7 +98,7 @@ class Bulk(StreamTest):
             return int(next(line for line in f if line.startswith("RssAnon:")).split()[1])
 
     def test_to_a_command(self):
-        child, c, stdin, stdout, stderr = self.command()
+        child, c, stdin, stdout, stderr = self.begun(self.command())
         join = self.start(lambda: (self.write(stdin, whole()), self.drop(stdin)))
         self.assertEqual(self.digest(c.fileno(), pause=0.01), (SIZE, EXPECTED))
         join()
@@ -102,7 +106,7 @@ class Bulk(StreamTest):
         self.assertEqual(child.over(), [{"end": "engine"}])
 
     def test_from_a_command(self):
-        child, c, stdin, stdout, stderr = self.command()
+        child, c, stdin, stdout, stderr = self.begun(self.command())
         join = self.start(lambda: (self.write(c.fileno(), self.frames(2)), c.close()))
         self.assertEqual(self.digest(stderr, pause=0.01), (SIZE, EXPECTED))
         join()
@@ -110,7 +114,7 @@ class Bulk(StreamTest):
         self.assertEqual(read_all(stdout), b"")
 
     def test_both_ways_at_once(self):
-        child, c, stdin, stdout, stderr = self.command()
+        child, c, stdin, stdout, stderr = self.begun(self.command())
         joins = [self.start(self.feed, stdin),
                  self.start(lambda: (self.write(c.fileno(), self.frames()), c.shutdown(socket.SHUT_WR))),
                  self.start(lambda: self.assertEqual(self.digest(stdout), (SIZE, EXPECTED)))]
@@ -123,14 +127,14 @@ class Bulk(StreamTest):
 
     def test_terminal(self):
         """The last of it is read when the child is long gone."""
-        child, c, master = self.terminal()
+        child, c, master = self.begun(self.terminal())
         join = self.start(lambda: (self.write(c.fileno(), whole()), c.close()))
         self.assertEqual(self.digest(master, pause=0.002), (SIZE, EXPECTED))
         join()
         self.assertEqual(child.over(), [{"end": "engine"}])
 
     def test_to_a_terminal(self):
-        child, c, master = self.terminal()
+        child, c, master = self.begun(self.terminal())
         join = self.start(self.write, master, whole())
         h, size = hashlib.sha256(), 0
         while size < SIZE:
@@ -143,7 +147,7 @@ class Bulk(StreamTest):
         self.assertEqual(child.over(), [{"end": "caller"}])
 
     def test_output(self):
-        child, c, out = self.output()
+        child, c, out = self.begun(self.output())
 
         def chunks():
             yield from (chunk(f) for f in self.frames())
@@ -154,7 +158,7 @@ class Bulk(StreamTest):
         self.assertEqual(child.over(), [{"end": "engine"}])
 
     def test_one_frame_and_one_chunk(self):
-        child, c, out = self.output()
+        child, c, out = self.begun(self.output())
         join = self.start(self.write, c.fileno(), [b"%x\r\n\1\0\0\0" % (SIZE + 8) + struct.pack(">I", SIZE), *whole(), b"\r\n0\r\n\r\n"])
         self.assertEqual(self.digest(out), (SIZE, EXPECTED))
         join()
@@ -162,7 +166,7 @@ class Bulk(StreamTest):
 
     def test_largest_frame(self):
         """4 GiB are announced; what of them comes is passed on at once."""
-        child, c, stdin, stdout, stderr = self.command()
+        child, c, stdin, stdout, stderr = self.begun(self.command())
         c.sendall(b"\1\0\0\0\xff\xff\xff\xff" + b"begin")
         self.assertEqual(read_all(stdout, 5), b"begin")
         c.close()
@@ -171,7 +175,7 @@ class Bulk(StreamTest):
     @unittest.skipIf(os.environ.get("SWARM_SANITIZED") == "1", "a sanitizer takes memory of its own")
     def test_memory(self):
         """Of all that lies in it nothing is kept: both buffers are full."""
-        child, c, stdin, stdout, stderr = self.command()
+        child, c, stdin, stdout, stderr = self.begun(self.command())
         joins = [self.start(self.feed, stdin),
                  self.start(lambda: (self.write(c.fileno(), self.frames()), c.shutdown(socket.SHUT_WR)))]
         ready(stdout)
