@@ -81,6 +81,7 @@ static int ensure_agent(Backends *b, const Config *c) {
                          &(AgentConfig) {
                                  .engine_socket = c->engine_socket,
                                  .layer_path = b->options.layer_path,
+                                 .stream_path = b->options.stream_path,
                                  .state_dir = b->options.state_dir,
                                  .runtime_dir = b->options.runtime_dir,
                                  .registry = &registry,

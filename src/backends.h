@@ -12,6 +12,7 @@ typedef struct Backends Backends;
 /* Strings are borrowed and must outlive the backends. */
 typedef struct BackendsOptions {
         const char *layer_path;         /* the swarm-layer binary */
+        const char *stream_path;        /* the swarm-stream binary */
         const char *state_dir, *runtime_dir;
 } BackendsOptions;
 

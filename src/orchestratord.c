@@ -56,6 +56,7 @@ static void service_init(Service *s, const char *config_dir) {
                         .state_dir = from_env("STATE_DIRECTORY", SWARM_STATE_DIR),
                         .runtime_dir = from_env("RUNTIME_DIRECTORY", SWARM_RUNTIME_DIR),
                         .layer_path = from_env("SWARM_LAYER_PATH", SWARM_LIBEXEC_DIR "/swarm-layer"),
+                        .stream_path = from_env("SWARM_STREAM_PATH", SWARM_LIBEXEC_DIR "/swarm-stream"),
                 },
         };
         if (!isempty(only)) {

@@ -2,8 +2,8 @@
 
 #include "provider/agent-internal.h"
 
-int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
-        _cleanup_free_ char *path = strformat("/containers/%s%s%s", r->container, *r->verb == '?' ? "" : "/", r->verb);
+static int request(Agent *a, const char *of, const AgentRequest *r, EngineCall **ret) {
+        _cleanup_free_ char *path = strformat("/%s/%s%s%s", of, r->container, *r->verb == '?' ? "" : "/", r->verb);
         int k;
 
         if (!path)
@@ -11,12 +11,21 @@ int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
         k = engine_call(a->engine, &(const EngineRequest) {
                 .method = r->method,
                 .path = path,
+                .body = r->body,
                 .timeout_usec = r->timeout_usec,
                 .once = r->once,
                 .on_done = r->on_done,
                 .userdata = r->userdata,
         }, ret);
         return MIN(k, 0);
+}
+
+int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret) {
+        return request(a, "containers", r, ret);
+}
+
+int agent_request_exec(Agent *a, const AgentRequest *r, EngineCall **ret) {
+        return request(a, "exec", r, ret);
 }
 
 int agent_request_events(Agent *a, const AgentEventsRequest *r, EngineCall **ret) {

@@ -386,8 +386,10 @@ int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *user
                 r = timer_new(a->event, on_freeze_timer, f, &f->timer);
         if (r >= 0)
                 r = note_write_frozen(a->frozen_dir, container);
-        if (r >= 0)
+        if (r >= 0) {
+                agent_streams_hold(a, container);
                 r = freeze_send(f);
+        }
         if (r < 0) {
                 if (f->container)
                         (void) note_remove(a->frozen_dir, container);

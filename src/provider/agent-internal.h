@@ -12,6 +12,7 @@
 #include "provider/agent.h"
 #include "provider/engine-json.h"
 #include "provider/engine.h"
+#include "stream/stream-request.h"
 
 /* How long a thing may take before it is given up. */
 #define INSPECT_TIMEOUT_USEC (10 * USEC_PER_SEC)
@@ -26,6 +27,13 @@
 #define LAYER_SMALL_USEC (60 * USEC_PER_SEC)            /* no line from a resolve, verify or delete */
 #define CAPTURE_TIMEOUT_USEC (2 * 3600 * USEC_PER_SEC)  /* whole, with waiting */
 #define THAW_ALL_TIMEOUT_SEC 10                         /* each container, in agent_thaw_all() */
+#define COMMAND_TIMEOUT_USEC (30 * USEC_PER_SEC)        /* one request about a command */
+#define COMMAND_FROZEN_USEC (10 * USEC_PER_SEC)         /* until none is begun any more in a container that stays frozen */
+#define COMMAND_BEGIN_USEC (30 * USEC_PER_SEC)          /* from its begin until its process is there */
+#define COMMAND_HANGUP_USEC (5 * USEC_PER_SEC)          /* from SIGHUP to SIGKILL */
+#define COMMAND_SETTLE_USEC USEC_PER_SEC                /* from its death by SIGKILL until its container counts as one that runs on */
+#define TERMINAL_LOST_USEC (10 * USEC_PER_SEC)          /* from the end of a terminal's stream until its command is hung up */
+#define RESIZE_TIMEOUT_USEC (10 * USEC_PER_SEC)         /* until a new size that the Engine refuses is let be */
 
 /* How many at a time. */
 #define CAPTURES_MAX 2                  /* any number waits, one for each container: who stops Docker saves all there are */
@@ -47,12 +55,14 @@ typedef struct ImageEntry ImageEntry;
 typedef struct AgentSweep AgentSweep;
 typedef struct AgentReap AgentReap;
 typedef struct AgentWatch AgentWatch;
+typedef struct AgentStream AgentStream;
+typedef struct AgentProcess AgentProcess;
 
 struct Agent {
         sd_event *event;
         Http *http;
         Engine *engine;
-        char *layer_path, *index_dir, *frozen_dir;
+        char *layer_path, *stream_path, *index_dir, *frozen_dir, *commands_dir;
         LayerRegistry registry;
         AgentSweep *sweep;
         AgentReap *reaps;               /* dead containers whose files are proven */
@@ -64,6 +74,10 @@ struct Agent {
         AgentCapture *captures;         /* running ones, then those that wait */
         unsigned n_captures_running;
         AgentWatch *watches;            /* of containers whose files are being read, or were and are to be killed for it */
+
+        AgentStream *streams;           /* children that carry bytes to containers and back */
+        AgentProcess *processes;        /* of commands in containers */
+        bool told_powerless;            /* that it may not signal those */
 
         LayerJob *jobs;                 /* resolve, verify and delete: running ones, then those that wait */
         unsigned n_jobs, n_jobs_running;
@@ -90,12 +104,15 @@ bool container_id_is_valid(const char *s);
 
 typedef struct AgentRequest {
         const char *method, *container, *verb;  /* verb: "json", "pause", "kill?signal=KILL", "?v=1" … */
+        json_t *body;                           /* borrowed; NULL: none */
         usec_t timeout_usec;
         bool once;
         engine_cb on_done;
         void *userdata;
 } AgentRequest;
 int agent_request(Agent *a, const AgentRequest *r, EngineCall **ret);
+/* Likewise about a command: `container` is the Engine's id of that. */
+int agent_request_exec(Agent *a, const AgentRequest *r, EngineCall **ret);
 
 typedef struct AgentEventsRequest {
         const char *container, *event;  /* event: these alone; NULL: those of agent-watch.c */
@@ -151,6 +168,8 @@ int agent_end_others(pid_t first);
 int agent_end_main(pid_t first);
 /* Thaws what is frozen, or is to be, without the Engine, with version 2 of control groups. -EACCES, -EROFS: the service may not. */
 int agent_let_run(pid_t first);
+/* One process, whoever's it is. -EPERM: without CAP_KILL; -ESRCH: it has ended. */
+int agent_signal_process(int pidfd, int signo);
 
 /* ---- agent-witness.c */
 
@@ -234,6 +253,8 @@ int note_write_killed(const char *dir, const char *container, const char *witnes
 /* -ENOENT: no note. A frozen one has no witness. */
 int note_read(const char *dir, const char *container, Note *ret);
 bool note_exists(const char *dir, const char *container);
+/* Frozen by us, or about to be, and not killed since. */
+bool note_says_frozen(const char *dir, const char *container);
 int note_remove(const char *dir, const char *container);
 
 /* ---- agent-verbs.c: what is done to one container in one call */
@@ -308,6 +329,42 @@ int layer_refuse_exit(int code, int status, const char *doing, Refusal **reterr_
 void agent_layer_free(Agent *a);
 int layer_registry_copy(const LayerRegistry *from, LayerRegistry *ret);
 void layer_registry_erase(LayerRegistry *r);
+
+/* ---- agent-stream.c: swarm-stream, the child that carries bytes */
+
+/* The last one is an end, or a status that says no. The stream, and the agent, may be freed from it. */
+typedef void (*agent_stream_cb)(const StreamMessage *m, void *userdata);
+
+typedef struct AgentStreamSpec {
+        const char *container;
+        const char *method, *path, *body;       /* path: without the version, which has been agreed on by now */
+        StreamKind kind;
+        bool framed;
+        const int *fds;                         /* borrowed */
+        size_t n_fds;
+        agent_stream_cb on_message;
+        void *userdata;
+} AgentStreamSpec;
+
+int agent_stream_new(Agent *a, const AgentStreamSpec *spec, AgentStream **ret);
+AgentStream *agent_stream_free(AgentStream *s);         /* ends the child */
+/* Before a freeze: nothing goes to the container's commands until it is thawed. */
+void agent_streams_hold(Agent *a, const char *container);
+
+/* ---- agent-process.c: the process of a command */
+
+/* Finds it when it has begun. A note says that it is there, until it has ended. */
+int agent_process_new(Agent *a, const char *container, const char *exec, AgentProcess **ret);
+/* It has ended by itself, or was not begun. NULL is fine. */
+AgentProcess *agent_process_over(AgentProcess *p);
+/* Ends it: SIGHUP, then SIGKILL, and neither while the container is frozen. It belongs to the agent from here on; `cb` is called
+ * once, from the loop, when it has ended or cannot be ended; NULL: nobody waits for that. */
+void agent_process_end(AgentProcess *p, event_cb cb, void *userdata);
+void agent_process_forget(AgentProcess *p);             /* nobody waits any more; NULL is fine */
+/* Ends those of which a note says that an agent before this one has left them. */
+int agent_processes_noted(Agent *a);
+/* Hangs them up; the next agent does the rest. */
+void agent_processes_free(Agent *a);
 
 /* ---- agent-index.c */
 

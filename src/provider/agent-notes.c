@@ -57,6 +57,17 @@ bool note_exists(const char *dir, const char *container) {
         return path && access(path, F_OK) >= 0;
 }
 
+bool note_says_frozen(const char *dir, const char *container) {
+        Note note = {};
+        bool frozen;
+
+        if (note_read(dir, container, &note) < 0)
+                return false;
+        frozen = !note.witness;
+        note_done(&note);
+        return frozen;
+}
+
 int note_remove(const char *dir, const char *container) {
         _cleanup_free_ char *path = strformat("%s/%s", dir, container);
 

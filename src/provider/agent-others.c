@@ -125,6 +125,14 @@ int agent_end_main(pid_t first) {
         return end_frozen(first, end_main);
 }
 
+int agent_signal_process(int pidfd, int signo) {
+        cap_t before = use_capability(CAP_KILL);
+        int r = pidfd_send_signal(pidfd, signo, NULL, 0) < 0 ? -errno : 0;
+
+        lay_down(before);
+        return r;
+}
+
 /* What a freeze that failed has left. The Engine knows of none, and runc freezes no second time what the kernel has frozen ("container
  * not running"), so that the Engine would never come to know. Source: runc libcontainer/container_linux.go, Pause. */
 int agent_let_run(pid_t first) {

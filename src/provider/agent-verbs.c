@@ -83,20 +83,8 @@ static void on_thawed(void *userdata, int r, const Refusal *refusal) {
         verb_finish(c, r, refusal);
 }
 
-/* The container is frozen by us, as far as the notes say. */
-static bool is_frozen_by_us(VerbCall *c) {
-        Note note = {};
-        bool frozen;
-
-        if (note_read(c->base.agent->frozen_dir, c->container, &note) < 0)
-                return false;
-        frozen = !note.witness;
-        note_done(&note);
-        return frozen;
-}
-
 static int begin_thaw(VerbCall *c) {
-        if (!is_frozen_by_us(c))
+        if (!note_says_frozen(c->base.agent->frozen_dir, c->container))
                 return 1;
         return agent_thaw_begin(c->base.agent, c->container, on_thawed, c, &c->thaw);
 }
@@ -136,7 +124,8 @@ static void on_thawed_for_stop(void *userdata, int r, const Refusal *refusal) {
 static int inspected_for_stop(VerbCall *c, const ContainerFacts *facts, Refusal **reterr_refusal) {
         agent_upper_note(c->base.agent, facts);
         /* The Engine would thaw it itself, but only behind the signal, and the note would stay. */
-        int r = is_frozen_by_us(c) ? agent_thaw_begin(c->base.agent, c->container, on_thawed_for_stop, c, &c->thaw) : send_stop(c);
+        int r = note_says_frozen(c->base.agent->frozen_dir, c->container)
+                        ? agent_thaw_begin(c->base.agent, c->container, on_thawed_for_stop, c, &c->thaw) : send_stop(c);
         return r < 0 ? r : 1;
 }
 

@@ -72,15 +72,21 @@ int agent_new(sd_event *event, Http *http, const AgentConfig *config, Agent **re
         if (r >= 0)
                 r = free_and_strdup(&a->layer_path, config->layer_path);
         if (r >= 0)
+                r = free_and_strdup(&a->stream_path, config->stream_path);
+        if (r >= 0)
                 r = make_dir(config->state_dir, "index", &a->index_dir);
         if (r >= 0)
                 r = make_dir(config->runtime_dir, "frozen", &a->frozen_dir);
+        if (r >= 0)
+                r = make_dir(config->runtime_dir, "commands", &a->commands_dir);
         if (r >= 0)
                 r = agent_set_registry(a, config->registry ?: &none);
         if (r >= 0)
                 r = agent_sweep_new(a, &a->sweep);
         if (r >= 0)
                 r = agent_reap_noted(a);
+        if (r >= 0)
+                r = agent_processes_noted(a);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(a);
@@ -94,6 +100,8 @@ Agent *agent_free(Agent *a) {
                 a->calls->free(a->calls);
         if (a->engine)
                 agent_freezes_free(a);
+        /* What was frozen is thawed by now. */
+        agent_processes_free(a);
         agent_layer_free(a);
         while (a->watches)
                 agent_watch_free(a->watches);
@@ -102,8 +110,10 @@ Agent *agent_free(Agent *a) {
         engine_free(a->engine);
         layer_registry_erase(&a->registry);
         free(a->layer_path);
+        free(a->stream_path);
         free(a->index_dir);
         free(a->frozen_dir);
+        free(a->commands_dir);
         sd_event_unref(a->event);
         free(a);
         return NULL;

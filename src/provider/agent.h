@@ -24,13 +24,14 @@ typedef struct Agent Agent;
 typedef struct AgentConfig {
         const char *engine_socket;      /* path of the node's Engine socket */
         const char *layer_path;         /* the swarm-layer binary */
+        const char *stream_path;        /* the swarm-stream binary */
         const char *state_dir;          /* indexes live in <state>/index */
-        const char *runtime_dir;        /* notes live in <runtime>/frozen */
+        const char *runtime_dir;        /* notes live in <runtime>/frozen and <runtime>/commands */
         const LayerRegistry *registry;  /* with the push credential; copied */
 } AgentConfig;
 
 int agent_new(sd_event *event, Http *http, const AgentConfig *config, Agent **ret);
-Agent *agent_free(Agent *a);            /* cancels all calls; captures in flight are killed and their containers thawed */
+Agent *agent_free(Agent *a);            /* cancels all calls; captures in flight are killed and their containers thawed; commands are hung up */
 DEFINE_CLEANUP(Agent *, agent_free)
 
 /* Takes effect for calls that begin later (Reload). */
@@ -61,6 +62,14 @@ int agent_terminate(Agent *a, const char *container, usec_t grace_usec, provider
  * its service was scaled to 0. One that runs or is gone is left as it is, which is success. */
 int agent_remove(Agent *a, const char *container, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int agent_signal(Agent *a, const char *container, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret);
+/* A command in a container that runs; `session` of the command is not looked at. What ends it is the end of its container too, and
+ * that of this service: one that a crash of it has left is ended by the next agent. No signal of ours and no byte reaches a
+ * container while we have it frozen: its processes would run for it. */
+int agent_execute(Agent *a, const char *container, const ProviderCommand *command, provider_begun_cb begun, provider_command_cb done,
+                  void *userdata, ProviderCall **ret);
+/* What the Engine has kept of its output, whether it runs or has ended; `session` of the logs is not looked at. */
+int agent_read_logs(Agent *a, const char *container, const ProviderLogs *logs, provider_begun_cb begun, provider_done_cb done,
+                    void *userdata, ProviderCall **ret);
 /* By tag or digest: all of it is read back. */
 int agent_verify_image(Agent *a, const char *image, provider_image_cb cb, void *userdata, ProviderCall **ret);
 /* Called back with 1: there was nothing under that tag. */

@@ -63,8 +63,8 @@ static void find_task(SwarmCall *c) {
         swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_task_found);
 }
 
-static int container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
-                          SwarmCall **ret_call, ProviderCall **ret) {
+int swarm_container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
+                         SwarmCall **ret_call, ProviderCall **ret) {
         int r = swarm_call_begin(p, session, timeout, find_task, cb, userdata, ret_call, ret);
 
         if (r >= 0)
@@ -79,8 +79,7 @@ void swarm_container_runs(Swarm *s, const char *container) {
                 agent_observe(s->agent, container);
 }
 
-/* The agent of the container's node; without one the call is refused, and NULL is returned. */
-static Agent *agent_of(SwarmCall *c) {
+Agent *swarm_call_agent(SwarmCall *c) {
         if (!c->container) {
                 swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm.", swarm_call_subject(c));
                 return NULL;
@@ -100,15 +99,14 @@ static Agent *agent_of(SwarmCall *c) {
         return c->swarm->agent;
 }
 
-static void on_agent_done(void *userdata, int r, const Refusal *refusal) {
+void swarm_agent_done(void *userdata, int r, const Refusal *refusal) {
         SwarmCall *c = userdata;
 
         c->agent = NULL;
         swarm_call_finish(c, r, refusal_copy(refusal));
 }
 
-/* A call of the agent that did not begin never calls back. */
-static void agent_begun(SwarmCall *c, int r) {
+void swarm_agent_begun(SwarmCall *c, int r) {
         if (r >= 0)
                 return;
         c->agent = NULL;
@@ -155,15 +153,15 @@ static void step_terminate(SwarmCall *c) {
                 swarm_call_finish(c, 0, NULL);
                 return;
         }
-        agent = agent_of(c);
+        agent = swarm_call_agent(c);
         if (agent)
-                agent_begun(c, agent_terminate(agent, c->container, c->grace_usec, on_agent_done_look, c, &c->agent));
+                swarm_agent_begun(c, agent_terminate(agent, c->container, c->grace_usec, on_agent_done_look, c, &c->agent));
 }
 
 int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         usec_t timeout = QUICK_TIMEOUT_USEC + MIN(grace_usec, CAPTURE_TIMEOUT_USEC);
         SwarmCall *c;
-        int r = container_call(p, session, timeout, step_terminate, cb, userdata, &c, ret);
+        int r = swarm_container_call(p, session, timeout, step_terminate, cb, userdata, &c, ret);
 
         if (r >= 0)
                 c->grace_usec = grace_usec;
@@ -171,15 +169,15 @@ int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provide
 }
 
 static void step_signal(SwarmCall *c) {
-        Agent *agent = agent_of(c);
+        Agent *agent = swarm_call_agent(c);
 
         if (agent)
-                agent_begun(c, agent_signal(agent, c->container, c->signo, on_agent_done, c, &c->agent));
+                swarm_agent_begun(c, agent_signal(agent, c->container, c->signo, swarm_agent_done, c, &c->agent));
 }
 
 int swarm_signal(Provider *p, const char *session, int signo, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = container_call(p, session, QUICK_TIMEOUT_USEC, step_signal, cb, userdata, &c, ret);
+        int r = swarm_container_call(p, session, QUICK_TIMEOUT_USEC, step_signal, cb, userdata, &c, ret);
 
         if (r >= 0)
                 c->signo = signo;
@@ -194,15 +192,15 @@ static void step_thaw(SwarmCall *c) {
                 swarm_call_finish(c, 0, NULL);
                 return;
         }
-        agent = agent_of(c);
+        agent = swarm_call_agent(c);
         if (agent)
-                agent_begun(c, agent_thaw(agent, c->container, on_agent_done_look, c, &c->agent));
+                swarm_agent_begun(c, agent_thaw(agent, c->container, on_agent_done_look, c, &c->agent));
 }
 
 int swarm_thaw(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
 
-        return container_call(p, session, QUICK_TIMEOUT_USEC, step_thaw, cb, userdata, &c, ret);
+        return swarm_container_call(p, session, QUICK_TIMEOUT_USEC, step_thaw, cb, userdata, &c, ret);
 }
 
 /* ---- capture ---- */
@@ -224,16 +222,16 @@ static void on_captured(void *userdata, int r, const Refusal *refusal, const Pro
 }
 
 static void step_capture(SwarmCall *c) {
-        Agent *agent = agent_of(c);
+        Agent *agent = swarm_call_agent(c);
 
         if (agent)
-                agent_begun(c, agent_capture(agent, c->container, &c->capture, on_capture_progress, on_captured, c, &c->agent));
+                swarm_agent_begun(c, agent_capture(agent, c->container, &c->capture, on_capture_progress, on_captured, c, &c->agent));
 }
 
 int swarm_capture(Provider *p, const ProviderCapture *capture, provider_capture_progress_cb progress,
                   provider_capture_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = container_call(p, capture->session, CAPTURE_TIMEOUT_USEC, step_capture, NULL, userdata, &c, ret);
+        int r = swarm_container_call(p, capture->session, CAPTURE_TIMEOUT_USEC, step_capture, NULL, userdata, &c, ret);
 
         if (r < 0)
                 return r;
@@ -290,9 +288,9 @@ static void step_rest(SwarmCall *c) {
                 swarm_change_service(c);
                 return;
         }
-        agent = agent_of(c);
+        agent = swarm_call_agent(c);
         if (agent)
-                agent_begun(c, agent_kill(agent, c->container, c->witness, on_killed, c, &c->agent));
+                swarm_agent_begun(c, agent_kill(agent, c->container, c->witness, on_killed, c, &c->agent));
 }
 
 static void on_rest_read(const EngineAnswer *a, void *userdata) {
@@ -351,7 +349,7 @@ static void step_discard(SwarmCall *c) {
 
 int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret) {
         SwarmCall *c;
-        int r = container_call(p, rest->session, QUICK_TIMEOUT_USEC, step_discard, cb, userdata, &c, ret);
+        int r = swarm_container_call(p, rest->session, QUICK_TIMEOUT_USEC, step_discard, cb, userdata, &c, ret);
 
         if (r < 0)
                 return r;
@@ -379,7 +377,7 @@ static void step_resolve(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
         else
-                agent_begun(c, agent_resolve_image(c->swarm->agent, c->image, on_image, c, &c->agent));
+                swarm_agent_begun(c, agent_resolve_image(c->swarm->agent, c->image, on_image, c, &c->agent));
 }
 
 /* A push that was cut off may have sent its manifest: the registry goes on with what it has of it, and makes the tag after it was
@@ -403,21 +401,21 @@ static void step_verify_image(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
         else
-                agent_begun(c, agent_verify_image(c->swarm->agent, c->image, on_image_verified, c, &c->agent));
+                swarm_agent_begun(c, agent_verify_image(c->swarm->agent, c->image, on_image_verified, c, &c->agent));
 }
 
 static void step_delete_image(SwarmCall *c);
 
 static void on_image_deleted(void *userdata, int r, const Refusal *refusal) {
         if (r <= 0 || !look_again(userdata, step_delete_image))
-                on_agent_done(userdata, MIN(r, 0), refusal);
+                swarm_agent_done(userdata, MIN(r, 0), refusal);
 }
 
 static void step_delete_image(SwarmCall *c) {
         if (!c->swarm->agent)
                 refuse_without_agent(c);
         else
-                agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_image_deleted, c, &c->agent));
+                swarm_agent_begun(c, agent_delete_image(c->swarm->agent, c->image, on_image_deleted, c, &c->agent));
 }
 
 static int image_call(Provider *p, const char *image, usec_t timeout_usec, swarm_step step, SwarmCall **ret_call, ProviderCall **ret) {

@@ -11,7 +11,8 @@
  *   swarm-service.c   create, run
  *   swarm-remove.c    remove
  *   swarm-slot.c      the wait for the end of the last run before the next
- *   swarm-container.c what the agent of a node does; rest, discard */
+ *   swarm-container.c what the agent of a node does; rest, discard
+ *   swarm-command.c   commands in a container, and its output */
 
 #include <uthash.h>
 
@@ -151,7 +152,9 @@ struct SwarmCall {
         provider_done_cb done;
         provider_capture_cb capture_done;
         provider_image_cb image_done;
+        provider_command_cb command_done;
         provider_capture_progress_cb progress;
+        provider_begun_cb begun;
         void *userdata;
 
         /* The outcome, when it is reported from the timer. */
@@ -180,6 +183,8 @@ struct SwarmCall {
         swarm_step next_step;           /* after the service or the preparation is there */
         swarm_step container_step;      /* after the container is found, if there is one */
         ProviderCapture capture;
+        ProviderCommand command;
+        ProviderLogs logs;              /* its descriptor is the call's own; none: -EBADF */
         int (*change)(SwarmCall *c, json_t *spec);      /* 1 changed, 0 already so */
         Preparation *preparation;
         char *network;                  /* id */
@@ -301,6 +306,14 @@ void swarm_wait_for_slot(SwarmCall *c, uint64_t force_update, swarm_step next);
 
 /* One of this node is seen running. */
 void swarm_container_runs(Swarm *s, const char *container);
+/* A call that goes on with `step` when the session's container is found, or known to be none (c->container). */
+int swarm_container_call(Provider *p, const char *session, usec_t timeout, swarm_step step, provider_done_cb cb, void *userdata,
+                         SwarmCall **ret_call, ProviderCall **ret);
+/* The agent of the container's node; without one the call is refused, and NULL is returned. */
+Agent *swarm_call_agent(SwarmCall *c);
+/* `r` of a call of the agent: one that did not begin never calls back. */
+void swarm_agent_begun(SwarmCall *c, int r);
+void swarm_agent_done(void *userdata, int r, const Refusal *refusal);   /* a provider_done_cb of a SwarmCall */
 
 int swarm_resolve_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int swarm_terminate(Provider *p, const char *session, usec_t grace_usec, provider_done_cb cb, void *userdata, ProviderCall **ret);
@@ -312,3 +325,8 @@ int swarm_rest(Provider *p, const ProviderRest *rest, provider_done_cb cb, void 
 int swarm_discard(Provider *p, const ProviderRest *rest, provider_done_cb cb, void *userdata, ProviderCall **ret);
 int swarm_verify_image(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
 int swarm_delete_image(Provider *p, const char *image, provider_done_cb cb, void *userdata, ProviderCall **ret);
+
+/* ---- swarm-command.c ---- */
+
+int swarm_execute(Provider *p, const ProviderCommand *command, provider_begun_cb begun, provider_command_cb done, void *userdata, ProviderCall **ret);
+int swarm_read_logs(Provider *p, const ProviderLogs *logs, provider_begun_cb begun, provider_done_cb done, void *userdata, ProviderCall **ret);

@@ -5,6 +5,7 @@
 #include <utlist.h>
 
 #include "basic/log.h"
+#include "provider/command.h"
 #include "provider/swarm-internal.h"
 #include "provider/swarm-network.h"
 
@@ -37,6 +38,7 @@ int swarm_call_new(Swarm *s, const char *session, usec_t timeout_usec, SwarmCall
                 return -ENOMEM;
         c->base.cancel = call_cancel;
         c->swarm = s;
+        c->logs.fd = -EBADF;
         DL_APPEND(s->calls, c);
         c->deadline_usec = swarm_now() + timeout_usec;
         r = timer_new(s->event, on_call_timer, c, &c->timer);
@@ -76,6 +78,9 @@ SwarmCall *swarm_call_free(SwarmCall *c) {
         free(c->record);
         free(c->witness);
         provider_capture_done(&c->capture);
+        command_done(&c->command);
+        if (c->logs.fd >= 0)
+                (void) close(c->logs.fd);
         free(c->network);
         free(c->task);
         strv_free(c->strangers);
@@ -121,6 +126,8 @@ void swarm_call_finish(SwarmCall *c, int r, Refusal *refusal) {
                 c->capture_done(c->userdata, r, c->refusal, NULL);
         else if (c->image_done)
                 c->image_done(c->userdata, r, c->refusal, NULL);
+        else if (c->command_done)
+                c->command_done(c->userdata, r, c->refusal, -1);
         swarm_call_free(c);
 }
 
@@ -248,7 +255,8 @@ static int swarm_start(Provider *p, const ProviderObserver *observer) {
 
 static const ProviderVTable swarm_vtable = {
         .name = "swarm",
-        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL | PROVIDER_NEEDS_REGISTRY,
+        .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL | PROVIDER_NEEDS_REGISTRY | PROVIDER_CAN_EXECUTE |
+                        PROVIDER_CAN_READ_LOGS,
         .free = swarm_free,
         .start = swarm_start,
         .resolve_image = swarm_resolve_image,
@@ -256,6 +264,8 @@ static const ProviderVTable swarm_vtable = {
         .run = swarm_run,
         .terminate = swarm_terminate,
         .signal = swarm_signal,
+        .execute = swarm_execute,
+        .read_logs = swarm_read_logs,
         .capture = swarm_capture,
         .thaw = swarm_thaw,
         .rest = swarm_rest,

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The process of a command in a container: where it is, and its end. An Engine can begin a command and tell of it, not signal it;
+ * and what it began outlives the connection. So its process is signalled by us, as the end of a terminal would, then for good.
+ *
+ * It is held by a descriptor, which the Engine must confirm: what it names before and after that was opened is the same process. The
+ * number may be another's by then all the same where the Engine counts in other ones than we, so its control group must be the
+ * container's, too.
+ *
+ * A note in <runtime>/commands/<id> says that it is there: so what a dead service leaves is ended by the next one. */
+
+#include <dirent.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+
+#include "basic/log.h"
+#include "provider/agent-internal.h"
+
+#define NOTE_MAX (4 * KIB)
+#define NOTED_MAX 10000U
+
+struct AgentProcess {
+        Agent *agent;
+        char *container, *exec;
+        int fd;                         /* -EBADF: not found yet */
+        pid_t pid;                      /* which it is of; 0: none yet */
+        bool confirmed;                 /* that it is of this process */
+        bool gone;                      /* there is none, or none that is ours to signal */
+        usec_t deadline_usec;           /* CLOCK_BOOTTIME: until it is there */
+        EngineCall *request;
+        Timer *timer;
+        Backoff backoff;
+
+        bool ending, hung_up;
+        sd_event_source *exit;
+        event_cb cb;
+        void *userdata;
+        AgentProcess *prev, *next;      /* on agent->processes */
+};
+
+static void process_free(AgentProcess *p) {
+        DL_DELETE(p->agent->processes, p);
+        engine_call_cancel(p->request);
+        timer_free(p->timer);
+        sd_event_source_disable_unref(p->exit);
+        if (p->fd >= 0)
+                (void) close(p->fd);
+        free(p->container);
+        free(p->exec);
+        free(p);
+}
+
+AgentProcess *agent_process_over(AgentProcess *p) {
+        if (p) {
+                (void) note_remove(p->agent->commands_dir, p->exec);
+                process_free(p);
+        }
+        return NULL;
+}
+
+static void finish(AgentProcess *p) {
+        event_cb cb = p->cb;
+        void *userdata = p->userdata;
+
+        agent_process_over(p);
+        if (cb)
+                cb(userdata);
+}
+
+static void later(AgentProcess *p, usec_t after_usec) {
+        if (timer_arm(p->timer, after_usec) < 0)
+                log_oom();
+}
+
+static void again(AgentProcess *p) {
+        later(p, backoff_next(&p->backoff));
+}
+
+/* ---- finding it */
+
+/* Of all that a command may be in, its container's alone bears that id. */
+static bool is_of_container(const AgentProcess *p, pid_t pid) {
+        _cleanup_free_ char *cgroups = NULL;
+        char path[64];
+
+        (void) snprintf(path, sizeof(path), "/proc/%i/cgroup", pid);
+        return read_file(path, PROC_FILE_MAX, &cgroups) >= 0 && strstr(cgroups, p->container);
+}
+
+static void step(AgentProcess *p);
+
+/* There is no process, or it is out of reach. */
+static void give_up(AgentProcess *p) {
+        p->gone = true;
+        step(p);
+}
+
+static void open_process(AgentProcess *p, pid_t pid) {
+        if (p->fd >= 0)
+                (void) close(p->fd);
+        p->fd = pidfd_open(pid, 0);
+        p->pid = p->fd >= 0 ? pid : 0;
+        if (p->pid == 0)
+                log_debug("Process %i of container %.*s cannot be opened: %m", pid, CONTAINER_SHORT, p->container);
+}
+
+static void on_told(AgentProcess *p, pid_t pid) {
+        bool same = p->fd >= 0 && p->pid == pid;
+
+        if (same && is_of_container(p, pid)) {
+                p->confirmed = true;
+                step(p);
+                return;
+        }
+        if (agent_now(CLOCK_BOOTTIME) >= p->deadline_usec) {
+                log_warning("Process %i, which the Docker Engine names for a command in container %.*s, is not in the control group of that: "
+                            "it cannot be ended from outside.", pid, CONTAINER_SHORT, p->container);
+                give_up(p);
+                return;
+        }
+        if (!same)
+                open_process(p, pid);
+        if (!same && p->fd >= 0)
+                later(p, 0);
+        else
+                again(p);
+}
+
+static void on_looked(const EngineAnswer *answer, void *userdata) {
+        pid_t pid = (pid_t) json_integer_at(answer->json, "Pid");
+        AgentProcess *p = userdata;
+
+        p->request = NULL;
+        if (answer->status == 404)
+                give_up(p);
+        else if (answer->outcome != ENGINE_OK)
+                again(p);
+        else if (json_true_at(answer->json, "Running") && pid > 0)
+                on_told(p, pid);
+        else if (json_is_integer(json_at(answer->json, "ExitCode")) || agent_now(CLOCK_BOOTTIME) >= p->deadline_usec)
+                give_up(p);
+        else
+                again(p);
+}
+
+static void look(AgentProcess *p) {
+        int r;
+
+        if (p->request)
+                return;
+        r = agent_request_exec(p->agent, &(const AgentRequest) {
+                .method = "GET",
+                .container = p->exec,
+                .verb = "json",
+                .timeout_usec = INSPECT_TIMEOUT_USEC,
+                .on_done = on_looked,
+                .userdata = p,
+        }, &p->request);
+        if (r < 0)
+                again(p);
+}
+
+/* ---- its end */
+
+static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+        finish(userdata);
+        return 0;
+}
+
+static int send_signal(AgentProcess *p, int signo) {
+        int r = agent_signal_process(p->fd, signo);
+
+        if (r == -EPERM && !p->agent->told_powerless) {
+                p->agent->told_powerless = true;
+                log_warning("Commands in containers go on when nobody can reach them any more, for this service lacks CAP_KILL and may not end them. "
+                            "See AmbientCapabilities= of its unit.");
+        }
+        return r;
+}
+
+/* One that stands still gets to know of it. */
+static int hang_up(AgentProcess *p) {
+        int r = send_signal(p, SIGHUP);
+
+        return r < 0 ? r : send_signal(p, SIGCONT);
+}
+
+static void end_process(AgentProcess *p) {
+        int r = 0;
+
+        if (!p->exit)
+                r = sd_event_add_io(p->agent->event, &p->exit, p->fd, EPOLLIN, on_process_exit, p);
+        if (r < 0)
+                log_debug("The end of a command cannot be watched: %s", strerror(-r));
+        /* A signal makes a frozen process run for a moment, or ends it, and its container would count as one that ran. */
+        if (note_says_frozen(p->agent->frozen_dir, p->container)) {
+                again(p);
+                return;
+        }
+        r = p->hung_up ? send_signal(p, SIGKILL) : hang_up(p);
+        if (r < 0 || !p->exit) {
+                finish(p);
+                return;
+        }
+        if (!p->hung_up)
+                later(p, COMMAND_HANGUP_USEC);
+        p->hung_up = true;
+}
+
+static void step(AgentProcess *p) {
+        if (!p->gone && !p->confirmed)
+                look(p);
+        else if (p->ending && p->gone)
+                finish(p);
+        else if (p->ending)
+                end_process(p);
+}
+
+static void on_timer(void *userdata) {
+        step(userdata);
+}
+
+void agent_process_end(AgentProcess *p, event_cb cb, void *userdata) {
+        p->cb = cb;
+        p->userdata = userdata;
+        p->ending = true;
+        backoff_reset(&p->backoff);
+        /* It may have been asked to begin just now. */
+        p->deadline_usec = MAX(p->deadline_usec, agent_now(CLOCK_BOOTTIME) + COMMAND_BEGIN_USEC);
+        later(p, 0);
+}
+
+void agent_process_forget(AgentProcess *p) {
+        if (p)
+                p->cb = NULL;
+}
+
+/* ---- all of them */
+
+static int process_add(Agent *a, const char *container, const char *exec, AgentProcess **ret) {
+        AgentProcess *p = calloc(1, sizeof(*p));
+        int r;
+
+        if (!p)
+                return -ENOMEM;
+        *p = (AgentProcess) {
+                .agent = a,
+                .fd = -EBADF,
+                .backoff = { .min_usec = 20 * USEC_PER_MSEC, .max_usec = USEC_PER_SEC },
+                .deadline_usec = agent_now(CLOCK_BOOTTIME) + COMMAND_BEGIN_USEC,
+        };
+        DL_APPEND(a->processes, p);
+        r = free_and_strdup(&p->container, container);
+        if (r >= 0)
+                r = free_and_strdup(&p->exec, exec);
+        if (r >= 0)
+                r = timer_new(a->event, on_timer, p, &p->timer);
+        if (r >= 0)
+                r = timer_arm(p->timer, backoff_next(&p->backoff));
+        if (r < 0) {
+                process_free(p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
+static int write_note(Agent *a, const char *container, const char *exec) {
+        _cleanup_json_ json_t *json = json_pack("{s:s}", "container", container);
+        _cleanup_free_ char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+        return text ? write_file_atomic(a->commands_dir, exec, text) : -ENOMEM;
+}
+
+int agent_process_new(Agent *a, const char *container, const char *exec, AgentProcess **ret) {
+        int r = write_note(a, container, exec);
+
+        return r < 0 ? r : process_add(a, container, exec, ret);
+}
+
+static int end_noted(Agent *a, const char *exec) {
+        _cleanup_free_ char *path = strformat("%s/%s", a->commands_dir, exec), *text = NULL;
+        _cleanup_json_ json_t *json = NULL;
+        const char *container;
+        AgentProcess *p;
+        int r;
+
+        r = path ? read_file(path, NOTE_MAX, &text) : -ENOMEM;
+        if (r < 0)
+                return r;
+        json = json_loads(text, 0, NULL);
+        container = json_string_at(json, "container");
+        if (!container_id_is_valid(container))
+                return note_remove(a->commands_dir, exec);
+        r = process_add(a, container, exec, &p);
+        if (r >= 0)
+                agent_process_end(p, NULL, NULL);
+        return r;
+}
+
+int agent_processes_noted(Agent *a) {
+        DIR *d = opendir(a->commands_dir);
+        struct dirent *entry;
+        unsigned n = 0;
+        int r = 0;
+
+        if (!d)
+                return -errno;
+        while (r != -ENOMEM && n < NOTED_MAX && (entry = readdir(d))) {
+                if (!container_id_is_valid(entry->d_name))
+                        continue;
+                r = end_noted(a, entry->d_name);
+                n++;
+        }
+        closedir(d);
+        return r == -ENOMEM ? r : 0;
+}
+
+void agent_processes_free(Agent *a) {
+        while (a->processes) {
+                AgentProcess *p = a->processes;
+                if (p->confirmed && !p->hung_up && !note_says_frozen(a->frozen_dir, p->container))
+                        (void) hang_up(p);
+                process_free(p);
+        }
+}
