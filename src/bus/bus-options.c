@@ -7,7 +7,7 @@
 
 typedef struct Reader {
         sd_bus_message *message;
-        const char *what, *key;
+        const char *what, *noun, *key;  /* "option", or "argument" */
         size_t bytes;                   /* of all strings so far */
         Refusal **refusal;
 } Reader;
@@ -22,19 +22,19 @@ static int read_string(Reader *in, const char **ret) {
                 return r;
         n = strlen(s);
         if (n > BUS_OPTION_STRING_MAX)
-                return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: option `%s` holds a string of %zu bytes; the limit is %" PRIu64 ".",
-                              in->what, in->key, n, BUS_OPTION_STRING_MAX);
+                return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: %s `%s` holds a string of %zu bytes; the limit is %" PRIu64 ".",
+                              in->what, in->noun, in->key, n, BUS_OPTION_STRING_MAX);
         in->bytes += n;
         if (in->bytes > BUS_OPTIONS_BYTES_MAX)
-                return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: the options hold more than %" PRIu64 " KiB of text, which is the limit.",
-                              in->what, BUS_OPTIONS_BYTES_MAX / KIB);
+                return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: the %ss hold more than %" PRIu64 " KiB of text, which is the limit.",
+                              in->what, in->noun, BUS_OPTIONS_BYTES_MAX / KIB);
         *ret = s;
         return 1;
 }
 
 static int refuse_entries(Reader *in) {
-        return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: option `%s` has more than %d entries, which is the limit.",
-                      in->what, in->key, BUS_OPTION_ENTRIES_MAX);
+        return refuse(in->refusal, REFUSAL_INVALID_ARGUMENT, "%s: %s `%s` has more than %d entries, which is the limit.",
+                      in->what, in->noun, in->key, BUS_OPTION_ENTRIES_MAX);
 }
 
 static int read_strv(Reader *in, Strv *ret) {
@@ -208,7 +208,7 @@ static int read_entry(Reader *in, const BusOption *table, size_t n, void *target
 
 int bus_options_read(sd_bus_message *m, const char *what, const BusOption *table, size_t n, void *target,
                      uint64_t *ret_seen, Refusal **reterr_refusal) {
-        Reader in = { .message = m, .what = what, .refusal = reterr_refusal };
+        Reader in = { .message = m, .what = what, .noun = "option", .refusal = reterr_refusal };
         uint64_t seen = 0;
         int r;
 
@@ -247,6 +247,12 @@ int bus_flags_read(sd_bus_message *m, const char *what, uint64_t known, uint64_t
         if (ret)
                 *ret = flags;
         return 0;
+}
+
+int bus_strv_read(sd_bus_message *m, const char *what, const char *name, Strv *ret, Refusal **reterr_refusal) {
+        Reader in = { .message = m, .what = what, .noun = "argument", .key = name, .refusal = reterr_refusal };
+
+        return read_strv(&in, ret);
 }
 
 int bus_no_options_read(sd_bus_message *m, const char *what, Refusal **reterr_refusal) {

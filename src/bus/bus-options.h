@@ -7,6 +7,7 @@
 #include <systemd/sd-bus.h>
 
 #include "basic/refusal.h"
+#include "basic/string-util.h"
 
 /* Only against waste: what the values mean is bounded more narrowly by the core. */
 #define BUS_OPTION_STRING_MAX (64 * KIB)        /* bytes of one string; also of each key and element of an array */
@@ -33,6 +34,9 @@ int bus_options_read(sd_bus_message *m, const char *what, const BusOption *table
 
 /* Reads one `t`; refuses bits outside of `known`. ret may be NULL. */
 int bus_flags_read(sd_bus_message *m, const char *what, uint64_t known, uint64_t *ret, Refusal **reterr_refusal);
+
+/* Reads one `as` that is an argument of its own, within the same bounds. *ret is owned by the caller. */
+int bus_strv_read(sd_bus_message *m, const char *what, const char *name, Strv *ret, Refusal **reterr_refusal);
 
 /* Both at once for a member without any option or flag. */
 int bus_no_options_read(sd_bus_message *m, const char *what, Refusal **reterr_refusal);

@@ -17,6 +17,7 @@
 #include "bus/bus-polkit.h"
 #include "bus/bus-rate.h"
 #include "bus/bus-util.h"
+#include "core/stream.h"
 #include "event/event-util.h"
 #include "front/front.h"
 #include "swarm-orchestrator.h"
@@ -77,11 +78,17 @@ int front_reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t 
 /* The same for what has taken effect already. */
 int front_reply_done(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t uid, const char *verb, const Subject *subject,
                      uint64_t job);
-/* For a call to a provider: the pending answer is `userdata`, front_call_done() the callback. */
+/* For a call to a provider, and for a stream: the pending answer is `userdata`, front_call_done() the callback. It answers with the reply
+ * that was set, or with an empty one. */
 int front_pending_new(Front *f, sd_bus_message *m, uid_t uid, const char *verb, const Subject *subject, Pending **ret);
 Pending *front_pending_free(Pending *p);
+DEFINE_CLEANUP(Pending *, front_pending_free)
 ProviderCall **front_pending_call(Pending *p);
+Stream **front_pending_stream(Pending *p);
+void front_pending_set_reply(Pending *p, sd_bus_message *reply, uint64_t job);
 void front_call_done(void *userdata, int r, const Refusal *refusal);
+/* Streams that have not begun are for nobody else. */
+void front_pending_caller_gone(Front *f, const char *sender);
 
 /* For answers that may be long, before and after they are made. The bus takes many questions in the time in which it takes one
  * of those, and what it has not taken is in memory: LimitExceeded when that is too much. `answer` is one that was sent; NULL: the
@@ -160,6 +167,9 @@ int method_session_touch(sd_bus_message *m, void *userdata, sd_bus_error *reterr
 int method_session_kill(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 int method_session_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 int method_session_delete_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
+int method_session_open_shell(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
+int method_session_execute(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
+int method_session_open_logs(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 int method_cancel_job(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
 int method_list_nodes(sd_bus_message *m, void *userdata, sd_bus_error *reterr);

@@ -6,11 +6,12 @@
 
 #include "front/front-internal.h"
 
-/* A request whose answer waits for the disk or for a provider. */
+/* A request whose answer waits for the disk, for a provider, or for a stream to begin. */
 struct Pending {
         Front *front;
         CommitWait *wait;
         ProviderCall *call;
+        Stream *stream;                 /* that has not begun */
         sd_bus_message *message, *reply;
         uid_t uid;
         uint64_t job;
@@ -19,8 +20,6 @@ struct Pending {
         uid_t owner;
         Pending *next, *prev;
 };
-DEFINE_CLEANUP(Pending *, front_pending_free)
-
 /* The fields of a journal record about a request. */
 #define REQUEST_FIELDS(subject, uid, j)                                                                           \
         LOG_FIELDS(.session = (subject)->id, .session_name = (subject)->name, .owner_uid = (subject)->owner,      \
@@ -43,11 +42,14 @@ static const struct {
 } phrases[] = {
         { "cancel", "cancel a job of" },
         { "delete-snapshot", "delete a generation of" },
+        { "execute", "run a command in" },
         { "get-template", "see a template" },
         { "kill", "send a signal to" },
         { "list", "list the private details of sessions" },
         { "list-snapshots", "list the generations of" },
         { "log-control", "change the log settings" },
+        { "open-logs", "read the output of" },
+        { "open-shell", "open a shell in" },
         { "reload", "reload the configuration" },
 };
 
@@ -162,6 +164,7 @@ Pending *front_pending_free(Pending *p) {
                 DL_DELETE(p->front->pending, p);
         commit_wait_cancel(p->wait);
         provider_call_cancel(p->call);
+        stream_forget(p->stream);
         sd_bus_message_unref(p->message);
         sd_bus_message_unref(p->reply);
         free(p->what);
@@ -192,6 +195,23 @@ int front_pending_new(Front *f, sd_bus_message *m, uid_t uid, const char *verb, 
 
 ProviderCall **front_pending_call(Pending *p) {
         return &p->call;
+}
+
+Stream **front_pending_stream(Pending *p) {
+        return &p->stream;
+}
+
+void front_pending_set_reply(Pending *p, sd_bus_message *reply, uint64_t job) {
+        p->reply = sd_bus_message_ref(reply);
+        p->job = job;
+}
+
+void front_pending_caller_gone(Front *f, const char *sender) {
+        Pending *p, *next;
+
+        DL_FOREACH_SAFE(f->pending, p, next)
+                if (p->stream && streq_ptr(sd_bus_message_get_sender(p->message), sender))
+                        front_pending_free(p);
 }
 
 static Subject subject_of_pending(const Pending *p) {
@@ -251,8 +271,7 @@ static int reply_saved(Front *f, sd_bus_message *m, sd_bus_message *reply, uid_t
         r = front_pending_new(f, m, uid, verb, subject, &p);
         if (r < 0)
                 return r;
-        p->reply = sd_bus_message_ref(reply);
-        p->job = job;
+        front_pending_set_reply(p, reply, job);
         p->carried_out = carried_out;
         r = manager_on_commit(f->manager, on_saved, p, &p->wait);
         if (r < 0)
@@ -276,6 +295,7 @@ void front_call_done(void *userdata, int r, const Refusal *refusal) {
         _cleanup_refusal_ Refusal *copy = NULL;
 
         p->call = NULL;
+        p->stream = NULL;
         if (r >= 0) {
                 pending_answer(p);
                 return;

@@ -125,6 +125,7 @@ static void on_caller_gone(void *userdata, const char *sender) {
 
         if (f->polkit)
                 bus_polkit_caller_gone(f->polkit, sender);
+        front_pending_caller_gone(f, sender);
 }
 
 static size_t bytes_of(const char *s) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* org.swarm.Orchestrator.Session: properties, look-up, announcements. The methods are in session-verbs.c. */
+/* org.swarm.Orchestrator.Session: properties, look-up, announcements. The methods are in session-verbs.c and session-streams.c. */
 
 #include "front/front-internal.h"
 
@@ -173,6 +173,13 @@ const sd_bus_vtable session_vtable[] = {
                                 method_session_list_snapshots, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("DeleteSnapshot", SD_BUS_ARGS("t", generation, "a{sv}", options, "t", flags),
                                 SD_BUS_RESULT("o", job), method_session_delete_snapshot, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenShell", SD_BUS_ARGS("a{sv}", options, "t", flags), SD_BUS_RESULT("h", pty, "o", job),
+                                method_session_open_shell, SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),
+        SD_BUS_METHOD_WITH_ARGS("Execute",
+                                SD_BUS_ARGS("as", command, "h", stdin, "h", stdout, "h", stderr, "a{sv}", options, "t", flags),
+                                SD_BUS_RESULT("o", job), method_session_execute, SD_BUS_VTABLE_UNPRIVILEGED | SD_BUS_VTABLE_SENSITIVE),
+        SD_BUS_METHOD_WITH_ARGS("OpenLogs", SD_BUS_ARGS("a{sv}", options, "t", flags), SD_BUS_RESULT("h", output),
+                                method_session_open_logs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Id", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Name", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("State", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
