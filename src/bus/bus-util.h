@@ -32,7 +32,7 @@ int bus_path_decode(const char *path, const char *prefix, char **ret);
 char *bus_path_encode(const char *prefix, const char *id);
 
 /* A value of an object as a property and as a dictionary entry, from one table. Without `append` the member at `offset`
- * is sent as its signature says: s char * (NULL is sent as ""), u uint32_t, t uint64_t, x int64_t, d double, b bool,
+ * is sent as its signature says: s char * (NULL is sent as ""), i int, u uint32_t, t uint64_t, x int64_t, d double, b bool,
  * as Strv, a{ss} Strv of "K=V". `flags` are the table's owner's. */
 typedef struct BusField {
         const char *name;

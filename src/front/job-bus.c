@@ -76,6 +76,7 @@ static const BusField job_fields[] = {
         FIELD("BytesDone", "t", bytes_done),
         FIELD("BytesTotal", "x", bytes_total),
         FIELD("FrozenUSec", "t", frozen_usec),
+        FIELD("ExitCode", "i", exit_code),
         BUS_FIELD_FUNCTION("ErrorName", "s", append_error_name),
         BUS_FIELD_FUNCTION("ErrorMessage", "s", append_error_message),
         FIELD("CreatedUSec", "t", created_usec),
@@ -322,6 +323,7 @@ const sd_bus_vtable job_vtable[] = {
         SD_BUS_PROPERTY("BytesDone", "t", property_get, 0, 0),
         SD_BUS_PROPERTY("BytesTotal", "x", property_get, 0, 0),
         SD_BUS_PROPERTY("FrozenUSec", "t", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ExitCode", "i", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ErrorName", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ErrorMessage", "s", property_get, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("CreatedUSec", "t", property_get, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -333,6 +335,7 @@ const sd_bus_vtable job_vtable[] = {
 
 static const BusChangedProperty changed_properties[] = {
         { "State", CHANGE_STATE },
+        { "ExitCode", CHANGE_STATE },
         { "ErrorName", CHANGE_STATE },
         { "ErrorMessage", CHANGE_STATE },
         { "StartedUSec", CHANGE_STATE },
