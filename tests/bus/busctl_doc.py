@@ -68,7 +68,7 @@ def consume(signature, words):
             assert words.pop(0) in ("true", "false")
         elif one == "d":
             float(words.pop(0))
-        elif one in "ynqiuxt":
+        elif one in "ynqiuxth":
             int(words.pop(0))
         else:
             words.pop(0)
