@@ -2,7 +2,8 @@
 """A small blocking D-Bus client on the standard library alone, as the D-Bus specification describes the protocol.
 
 Unlike busctl it holds many connections of many users at once, sends without waiting, and answers calls, so that one
-test process can be callers, bystanders and polkit. No file descriptors."""
+test process can be callers, bystanders and polkit. Descriptors are plain numbers: those sent are duplicated on the way,
+those received are the receiver's to close."""
 
 import os
 import select
@@ -13,7 +14,7 @@ import time
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 NO_REPLY, NO_AUTO_START, INTERACTIVE = 1, 2, 4
 BASIC = {'y': ('B', 1), 'n': ('h', 2), 'q': ('H', 2), 'i': ('i', 4), 'u': ('I', 4), 'x': ('q', 8), 't': ('Q', 8), 'd': ('d', 8)}
-ALIGN = {'y': 1, 'n': 2, 'q': 2, 'i': 4, 'u': 4, 'x': 8, 't': 8, 'd': 8, 'b': 4, 's': 4, 'o': 4, 'g': 1, 'a': 4, '(': 8, '{': 8, 'v': 1}
+ALIGN = {'y': 1, 'n': 2, 'q': 2, 'i': 4, 'u': 4, 'x': 8, 't': 8, 'd': 8, 'b': 4, 'h': 4, 's': 4, 'o': 4, 'g': 1, 'a': 4, '(': 8, '{': 8, 'v': 1}
 
 
 class V:
@@ -51,7 +52,7 @@ def split(signature):
 
 class Writer:
     def __init__(self):
-        self.data = bytearray()
+        self.data, self.fds = bytearray(), []
 
     def pad(self, n):
         self.data += b'\0' * (-len(self.data) % n)
@@ -63,6 +64,9 @@ class Writer:
             self.data += struct.pack('<' + BASIC[c][0], value)
         elif c == 'b':
             self.data += struct.pack('<I', 1 if value else 0)
+        elif c == 'h':
+            self.data += struct.pack('<I', len(self.fds))
+            self.fds.append(value)
         elif c in 'so':
             b = value.encode()
             self.data += struct.pack('<I', len(b)) + b + b'\0'
@@ -88,8 +92,8 @@ class Writer:
 
 
 class Reader:
-    def __init__(self, data):
-        self.data, self.i = data, 0
+    def __init__(self, data, fds=()):
+        self.data, self.fds, self.i = data, fds, 0
 
     def pad(self, n):
         self.i += -self.i % n
@@ -106,6 +110,8 @@ class Reader:
             return self.unpack(*BASIC[c])
         if c == 'b':
             return bool(self.unpack('I', 4))
+        if c == 'h':
+            return self.fds[self.unpack('I', 4)]
         if c in 'so':
             return self.string(self.unpack('I', 4))
         if c == 'g':
@@ -139,11 +145,12 @@ class Message:
 
 
 class Bus:
-    """One connection. `uid` is who the bus believes to see; only root can choose."""
+    """One connection. `uid` is who the bus believes to see; only root can choose. Without `descriptors` it takes none, like
+    one that comes from another machine."""
 
-    def __init__(self, path, uid=None, timeout=20):
-        self.path, self.timeout, self.serial = path, timeout, 0
-        self.buffer, self.signals, self.replies, self.calls = b'', [], {}, []
+    def __init__(self, path, uid=None, timeout=20, descriptors=True):
+        self.path, self.timeout, self.serial, self.descriptors = path, timeout, 0, descriptors
+        self.buffer, self.fds, self.signals, self.replies, self.calls = b'', [], [], {}, []
         self.sock = socket.socket(socket.AF_UNIX)
         try:
             self.connect(uid)
@@ -164,13 +171,18 @@ class Bus:
                 os.seteuid(0)
                 os.setegid(0)
         who = str(os.getuid() if uid is None else uid).encode().hex()
-        self.sock.sendall(b'\0AUTH EXTERNAL ' + who.encode() + b'\r\n')
+        self.ask(b'\0AUTH EXTERNAL ' + who.encode(), b'OK')
+        if self.descriptors:
+            self.ask(b'NEGOTIATE_UNIX_FD', b'AGREE_UNIX_FD')
+        self.sock.sendall(b'BEGIN\r\n')
+
+    def ask(self, question, answer):
+        self.sock.sendall(question + b'\r\n')
         line = b''
         while not line.endswith(b'\r\n'):
             line += self.sock.recv(1)
-        if not line.startswith(b'OK'):
+        if not line.startswith(answer):
             raise ConnectionError(line)
-        self.sock.sendall(b'BEGIN\r\n')
 
     def close(self):
         self.sock.close()
@@ -187,12 +199,15 @@ class Bus:
             body.write(t, v)
         if signature:
             fields = fields + [(8, V('g', signature))]
+        if body.fds:
+            fields = fields + [(9, V('u', len(body.fds)))]
         self.serial += 1
         w = Writer()
         w.data += struct.pack('<cBBBII', b'l', kind, flags, 1, len(body.data), self.serial)
         w.write('a(yv)', fields)
         w.pad(8)
-        self.sock.sendall(bytes(w.data) + bytes(body.data))
+        data = bytes(w.data) + bytes(body.data)
+        self.sock.sendall(data[socket.send_fds(self.sock, [data], body.fds):])
         return self.serial
 
     def send_call(self, destination, path, interface, member, signature='', args=(), flags=0):
@@ -212,7 +227,8 @@ class Bus:
         """Takes in what has come, waiting at most so long for the first byte. False when nothing came."""
         if not select.select([self.sock], [], [], timeout)[0]:
             return False
-        data = self.sock.recv(1 << 20)
+        data, fds, _, _ = socket.recv_fds(self.sock, 1 << 20, 253)
+        self.fds += fds
         if not data:
             raise ConnectionError('the bus hung up')
         self.buffer += data
@@ -235,7 +251,9 @@ class Bus:
         head = Reader(self.buffer[:total])
         head.i = 12
         fields = dict(head.read('a(yv)'))
-        body = Reader(self.buffer[total - size:total])
+        n = fields.get(9, 0)
+        fds, self.fds = self.fds[:n], self.fds[n:]
+        body = Reader(self.buffer[total - size:total], fds)
         args = [body.read(t) for t in split(fields.get(8, ''))]
         self.buffer = self.buffer[total:]
         return Message(kind, flags, serial, fields, args)
