@@ -21,7 +21,7 @@ TOOLS_BUILD_PACKAGES=(
 TOOLS_CHECK_PACKAGES=(
         clang=clang '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a=libclang-rt-14-dev'
         shellcheck=shellcheck xmllint=libxml2-utils git=git openssl=openssl ssh=openssh-client
-        getfattr=attr getfacl=acl setcap=libcap2-bin /etc/ssl/certs/ca-certificates.crt=ca-certificates
+        gdbus=libglib2.0-bin getfattr=attr getfacl=acl setcap=libcap2-bin /etc/ssl/certs/ca-certificates.crt=ca-certificates
 )
 
 tools_die() {

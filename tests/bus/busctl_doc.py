@@ -74,8 +74,26 @@ def consume(signature, words):
             words.pop(0)
 
 
+GDBUS = ["gdbus", "call", "--system", "--dest", BUS, "--object-path"]
+
+
+def check_gdbus(argv, known):
+    """What passes descriptors. gdbus itself compares the types with those that the service tells."""
+    if argv[:6] != GDBUS or not argv[6].startswith(PATH) or argv[7] != "--method":
+        return "is no call of gdbus to the service"
+    interface, _, member = argv[8].rpartition(".")
+    if member not in known.get(interface, ({}, ()))[0]:
+        return f"has the method {argv[8]}, which is not in dbus/"
+    signature, n = known[interface][0][member], 0
+    while signature:
+        signature, n = signature[element_length(signature):], n + 1
+    return None if len(argv) == 9 + n else f"has {len(argv) - 9} arguments, dbus/ has {n}"
+
+
 def check_call(argv, known):
     """A complaint, or None."""
+    if argv[0] == "gdbus":
+        return check_gdbus(argv, known)
     if argv[0] != "busctl" or argv[2] != BUS:
         return "is no call of busctl to the service"
     if argv[1] == "monitor":
@@ -107,5 +125,7 @@ def check_call(argv, known):
 
 def missing_methods(root, known):
     """Methods of the manager that the page does not show."""
-    shown = {c[5] for _, calls in blocks(root) for c in calls if c[1] == "call" and c[4] == BUS + ".Manager"}
+    calls = [c for _, shown in blocks(root) for c in shown if c[1] == "call"]
+    shown = {c[5] for c in calls if c[0] == "busctl" and c[4] == BUS + ".Manager"}
+    shown |= {c[8].removeprefix(BUS + ".Manager.") for c in calls if c[0] == "gdbus"}
     return set(known[BUS + ".Manager"][0]) - shown

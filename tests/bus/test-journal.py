@@ -129,6 +129,29 @@ class Journal(BusTest):
         self.refused(DENIED, '.', self.bob.verb, 'Stop', 'hers')
         self.told('ACCESS_DENIED', SWARM_SESSION=session, SWARM_ACTOR_UID=BOB, SWARM_OWNER_UID=ALICE)
 
+    def test_streams(self):
+        """Who, where and how it ended; nothing of what was run, or with what."""
+        about = {'SWARM_SESSION': self.session('entered'), 'SWARM_SESSION_NAME': 'entered', 'SWARM_ACTOR_UID': BOB, 'SWARM_OWNER_UID': ALICE, 'SWARM_PROVIDER': 'fake'}
+        secret = {'env': V('as', ['TOKEN=hushed']), 'user': V('s', 'hush'), 'working_directory': V('s', '/hush')}
+        pty, job = self.bob.manager('OpenSessionShell', 'sa{sv}t', 'entered', {'command': V('as', ['false', '--hush']), **secret}, 0)
+        number = self.bob.wait_job(job)['Id']
+        os.close(pty)
+        self.assertRegex(self.told('COMMAND_BEGUN', PRIORITY=6, SWARM_JOB=number, **about)['SWARM_NODE'], '.')
+        self.told('COMMAND_ENDED', PRIORITY=6, SWARM_JOB=number, SWARM_EXIT_CODE=1, **about)
+        self.told('REQUEST_ACCEPTED', SWARM_JOB=number, **about)
+        with open('/dev/null', 'r+') as null:
+            job = self.bob.manager('ExecuteInSession', 'sashhha{sv}t', 'entered', ['true', 'hush'], *[null.fileno()] * 3, secret, 0)
+        number = self.bob.wait_job(job)['Id']
+        self.told('COMMAND_ENDED', SWARM_JOB=number, SWARM_EXIT_CODE=0, **about)
+        self.told('REQUEST_ACCEPTED', SWARM_JOB=number, **about)
+        os.close(self.bob.manager('OpenSessionLogs', 'sa{sv}t', 'entered', {}, 0))
+        self.told('OUTPUT_READ', PRIORITY=6, **about)
+        self.told('REQUEST_ACCEPTED', MESSAGE=f'uid {BOB} asked to read the output of session entered.', **about)
+        self.rig.polkit.decide = lambda q: 'no'
+        self.refused(DENIED, 'open a shell', self.bob.manager, 'OpenSessionShell', 'sa{sv}t', 'entered', {'command': V('as', ['hush'])}, 0)
+        self.told('ACCESS_DENIED', **about)
+        self.assertNotIn('hush', str(self.journald.records))
+
     def test_configuration(self):
         self.rig.configure(CONFIG + '\n[Manager]\nNoSuchKey=1\n')
         self.assertEqual(len(self.root.manager('Reload')), 1)
