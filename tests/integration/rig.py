@@ -86,6 +86,7 @@ class RigWorld(World):
             "STATE_DIRECTORY": self.state_dir,
             "RUNTIME_DIRECTORY": self.runtime_dir,
             "SWARM_LAYER_PATH": os.path.join(build, "src", "swarm-layer"),
+            "SWARM_STREAM_PATH": os.path.join(build, "src", "swarm-stream"),
             "SWARM_CRASH_LOG": self.crash_log,
         }, os.path.join(folder, "log", "orchestrator"), ["nsenter", f"--net={self.rig.netns}", "--"])
         self.registry = Registry(self.rig.registry_address, self.rig.netns, folder=os.path.join(folder, "registry"))

@@ -62,7 +62,7 @@ daemon_configure() {
 }
 
 daemon_start() {
-        local program layer
+        local program folder
         alive daemon && return
         # What is installed in the host needs no build folder.
         program=$(daemon_find) || [[ -n $RIG_INSTALL ]] ||
@@ -71,11 +71,12 @@ daemon_start() {
                 daemon_start_unit "$program"
                 return
         fi
-        layer=${program%/*}/swarm-layer
+        folder=${program%/*}
         daemon_configure
         # The caller's environment goes along: crash points, sanitizers and log levels are set there.
         spawn daemon nsenter --net="$RIG_DIR/ns/manager.net" -- env -u NOTIFY_SOCKET -u WATCHDOG_USEC \
-                DBUS_SYSTEM_BUS_ADDRESS="unix:path=$RIG_DIR/bus.sock" SWARM_LAYER_PATH="${SWARM_LAYER_PATH:-$layer}" \
+                DBUS_SYSTEM_BUS_ADDRESS="unix:path=$RIG_DIR/bus.sock" \
+                SWARM_LAYER_PATH="${SWARM_LAYER_PATH:-$folder/swarm-layer}" SWARM_STREAM_PATH="${SWARM_STREAM_PATH:-$folder/swarm-stream}" \
                 STATE_DIRECTORY="$RIG_DIR/state" RUNTIME_DIRECTORY="$RIG_DIR/runtime" \
                 CREDENTIALS_DIRECTORY="$RIG_DIR/credentials" "$program" --config-dir="$RIG_DIR/etc"
         wait_ready 20 daemon bus_call org.swarm.Orchestrator /org/swarm/Orchestrator org.freedesktop.DBus.Peer Ping
@@ -92,7 +93,7 @@ daemon_start_unit() {
         else
                 host_shell manager systemd-run --quiet --unit=swarm-orchestratord --service-type=notify \
                         --property=StateDirectory=swarm-orchestrator --property=RuntimeDirectory=swarm-orchestrator \
-                        --setenv=SWARM_LAYER_PATH="${1%/*}/swarm-layer" "$1"
+                        --setenv=SWARM_LAYER_PATH="${1%/*}/swarm-layer" --setenv=SWARM_STREAM_PATH="${1%/*}/swarm-stream" "$1"
         fi
 }
 
