@@ -139,6 +139,7 @@ void job_end(Job *j, JobState state, Refusal *error) {
         log_end(j);
         job_mark_dirty(j);
         job_changed(j, CHANGE_STATE);
+        manager_job_ended(j->manager);
         manager_calm_down(j->manager);
         j->session = NULL;
         if (!s || job_is_stream(j))

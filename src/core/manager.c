@@ -369,21 +369,28 @@ static usec_t ended_before(usec_t keep_usec) {
         return keep_usec < now ? now - keep_usec : 0;
 }
 
-/* Ended jobs and archived sessions stay readable for a while, and only so many of them. */
+/* Ended jobs and archived sessions stay readable for a while, and only so many of them. Shells and commands are counted by
+ * themselves: who runs many of these must not make others lose sight of how their sessions were saved. */
 static void prune_jobs(Manager *m) {
         usec_t before = ended_before(m->config->jobs_keep_usec);
-        unsigned ended = 0;
+        unsigned ended[2] = {};
         Job *j, *next;
 
         for (j = m->jobs; j; j = j->hh.next)
-                ended += job_state_is_ended(j->state);
+                ended[job_is_stream(j)] += job_state_is_ended(j->state);
         /* The table keeps the order of insertion, so the oldest come first. */
         HASH_ITER(hh, m->jobs, j, next)
-                if (job_state_is_ended(j->state) && (ended > m->config->jobs_max || j->ended_usec < before)) {
-                        ended--;
+                if (job_state_is_ended(j->state) && (ended[job_is_stream(j)] > m->config->jobs_max || j->ended_usec < before)) {
+                        ended[job_is_stream(j)]--;
                         job_changed(j, CHANGE_REMOVED);
                         job_free(j);
                 }
+        m->jobs_ended = 0;
+}
+
+void manager_job_ended(Manager *m) {
+        if (++m->jobs_ended >= m->config->jobs_max)
+                (void) timer_arm(m->prune, 0);
 }
 
 /* Hundreds of jobs at a time need memory that the heap would keep for ever. */

@@ -83,6 +83,7 @@ struct Manager {
         ProviderEntry *providers;
         User *users;
         unsigned jobs_running;  /* and queued; without shells and commands */
+        unsigned jobs_ended;    /* since it was looked last which are to be forgotten */
         unsigned streams;
         uint64_t last_job_id;
         bool store_healthy, stopping;

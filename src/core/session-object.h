@@ -94,6 +94,8 @@ int session_check_logs(Session *s, Refusal **reterr_refusal);
 
 /* One of the store: what became of it is open. */
 int session_load_snapshot(Session *s, const SnapshotRecord *r);
+/* Many may have since it was looked which are to be forgotten: then it is time. */
+void manager_job_ended(Manager *m);
 /* A job has ended: when it was the last one, memory goes back to the system after a while. */
 void manager_calm_down(Manager *m);
 void node_free(Node *n);

@@ -634,6 +634,29 @@ static void test_crash(void **state) {
         hang_up(&waits);
 }
 
+/* Who runs many commands makes nobody else's jobs be forgotten; of the commands the newest stay. */
+static void test_many_are_forgotten(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "many");
+        uint64_t snapshot, last = 0;
+        Job *j;
+
+        run_job(f, s, JOB_SNAPSHOT, NULL);
+        snapshot = f->m->last_job_id;
+        f->m->config->jobs_max = 3;
+        for (int i = 0; i < 10; i++) {
+                Heard h;
+
+                begin(f, s, (ProviderCommand) { .argv = WORDS("true") }, &h);
+                WAIT_FOR(f, !s->streams);
+                last = f->m->last_job_id;
+                hang_up(&h);
+        }
+        WAIT_FOR(f, HASH_COUNT(f->m->jobs) <= 2 + 3 + 3);
+        assert_int_equal(manager_get_job(f->m, snapshot, &j, NULL), 0);
+        assert_int_equal(manager_get_job(f->m, last, &j, NULL), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_command, setup, teardown),
@@ -651,6 +674,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_other_ends, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_crash, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_many_are_forgotten, setup, teardown),
         };
 
         (void) signal(SIGPIPE, SIG_IGN);
