@@ -152,10 +152,12 @@ static int find_run(StreamPump *p, StreamMessage *ret) {
 static void receive(StreamPump *p) {
         size_t space;
         char *to = stream_decoder_space(&p->from, &space);
-        ssize_t n = space > 0 ? recv(p->socket, to, space, 0) : -1;
+        ssize_t n;
 
+        /* Of a connection that is closed the poll says so all the time, and no room would look like its end. */
         if (space == 0)
                 return;
+        n = recv(p->socket, to, space, 0);
         if (n > 0)
                 stream_decoder_received(&p->from, (size_t) n);
         else if (n == 0 || (errno != EAGAIN && errno != EINTR))
