@@ -94,8 +94,8 @@ static int chunk_byte(StreamBody *b, char c) {
         case TRAILER_LINE_LF:
                 return expect(b, c, '\n', TRAILER_BEGIN);
         case TRAILER_END_LF:
-                b->ended = true;
-                return c == '\n' ? 0 : -EBADMSG;
+                b->ended = c == '\n';
+                return b->ended ? 0 : -EBADMSG;
         }
         return -EBADMSG;
 }
