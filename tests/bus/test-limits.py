@@ -2,6 +2,7 @@
 """One test for each row of docs/limits.md that a caller can meet on the bus."""
 
 import contextlib
+import resource
 import sqlite3
 
 from harness import *
@@ -16,6 +17,7 @@ EndedSessionsMax=2
 JobsMax=4
 RunningJobsMax=10
 RunningJobsPerUserMax=5
+StreamsPerUserMax=2
 QueuedOperationsMax=2
 ChangesPerMinute=30
 GenerationsMax=2
@@ -196,6 +198,43 @@ class Limits(BusTest):
         self.refused('LimitExceeded', '10 jobs are under way', self.alice.create, 'a2')
         self.root.verb('Snapshot', 'a1')
 
+    def follow(self, who, name):
+        """The end of a pipe into which its output goes until that is closed."""
+        return who.manager('OpenSessionLogs', 'sa{sv}t', name, {'follow': V('b', True)}, 0)
+
+    def test_streams_per_user(self):
+        self.alice.run('a')
+        null = os.open('/dev/null', os.O_RDWR)
+        self.addCleanup(os.close, null)
+        pty, _ = self.alice.manager('OpenSessionShell', 'sa{sv}t', 'a', {}, 0)
+        output = self.follow(self.alice, 'a')
+        self.addCleanup(os.close, output)
+        for more in (lambda: self.alice.manager('OpenSessionShell', 'sa{sv}t', 'a', {}, 0), lambda: self.follow(self.alice, 'a'),
+                     lambda: self.alice.manager('ExecuteInSession', 'sashhha{sv}t', 'a', ['true'], null, null, null, {}, 0)):
+            self.refused('LimitExceeded', r'You have 2 shells, commands and readers of output open already \(StreamsPerUserMax=\)', more)
+        os.close(self.follow(self.root, 'a'))
+        os.close(pty)
+        wait(lambda: not self.root.manager('ListJobs', 'a{sv}t', {'ended': V('b', False)}, 0)[0], 'the shell to end')
+        pty, _ = self.alice.manager('OpenSessionShell', 'sa{sv}t', 'a', {}, 0)
+        os.close(pty)
+
+    def test_streams(self):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.prlimit(self.rig.daemon.pid, resource.RLIMIT_NOFILE, (most, most))
+        self.root.run('r')
+        outputs = [self.follow(self.root, 'r') for _ in range(512)]
+        self.refused('LimitExceeded', '512 shells, commands and readers of output are open already', self.follow, self.root, 'r')
+        for fd in outputs:
+            os.close(fd)
+
+        def again():
+            with contextlib.suppress(DBusError):
+                os.close(self.follow(self.root, 'r'))
+                return True
+        wait(again, 'room for another one')
+
     def test_queued_operations(self):
         self.root.run('r')
         self.slow()
@@ -243,6 +282,11 @@ class Limits(BusTest):
         self.refused('LimitExceeded', 'at most 4096 are allowed', self.root.create, 'r', labels=V('a{ss}', {'k': 'x' * 5000}))
         self.refused(INVALID, '1 to 128 letters', self.root.create, 'r', labels=V('a{ss}', {'k' * 129: 'x'}))
         self.refused(INVALID, '512 bytes', self.root.create, 'r', image=V('s', 'x' * 513))
+        self.root.run('r')
+        for user in ('u' * 65, 'u:' + 'g' * 65):
+            self.refused(INVALID, 'each has 1 to 64 letters', self.root.manager, 'OpenSessionShell', 'sa{sv}t', 'r', {'user': V('s', user)}, 0)
+        self.refused(INVALID, 'fewer than 4096 bytes', self.root.manager, 'OpenSessionShell', 'sa{sv}t', 'r',
+                     {'working_directory': V('s', '/' + 'd' * 4095)}, 0)
 
     def test_words(self):
         text = V('as', ['x' * 30000] * 5)
