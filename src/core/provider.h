@@ -200,7 +200,8 @@ typedef struct ProviderLogs {
 
 /* It has begun: bytes go to and fro. Called at most once, and before the end. */
 typedef void (*provider_begun_cb)(void *userdata);
-/* r = 0: the command has ended by itself; exit_code is -1 where it is not known. Else why it did not begin, or what ended it. */
+/* r = 0: the command has ended by itself; exit_code is -1 where it is not known. Else why it did not begin, or what ended it: Canceled
+ * if nobody reads it or holds its terminal any more. */
 typedef void (*provider_command_cb)(void *userdata, int r, const Refusal *refusal, int exit_code);
 
 typedef enum ProviderCapability {

@@ -213,7 +213,7 @@ static void on_command_ended(void *userdata, int r, const Refusal *refusal, int 
         if (r >= 0)
                 finish(t, JOB_DONE, NULL, exit_code);
         else
-                stream_end(t, JOB_FAILED, refusal_of(r, &copy));
+                stream_end(t, refusal && refusal->code == REFUSAL_CANCELED ? JOB_CANCELED : JOB_FAILED, refusal_of(r, &copy));
 }
 
 static void on_logs_ended(void *userdata, int r, const Refusal *refusal) {

@@ -9,10 +9,11 @@
 
 typedef struct Stream Stream;
 
-/* Called once: r = 0 when bytes go to and fro. Else why it did not begin; its job, if it has one, has failed then. */
+/* Called once: r = 0 when bytes go to and fro. Else why it did not begin; its job, if it has one, has ended then. The stream is not the
+ * caller's to forget any more. */
 typedef void (*stream_begun_cb)(void *userdata, int r, const Refusal *refusal);
 
-/* `session` of the command and of the logs is not looked at. Validates, checks state and limits; the job's intent is saved
+/* `session` of the command and of the logs is not looked at; one with a terminal is a shell. Validates, checks state and limits; the job's intent is saved
  * before the provider is asked. Counts as activity of the session, at the begin and at the end. */
 int session_execute(Session *s, const ProviderCommand *command, uid_t actor, stream_begun_cb cb, void *userdata, Stream **ret, Job **ret_job,
                     Refusal **reterr_refusal);

@@ -15,7 +15,6 @@
 #define PIECE_MAX 4096
 #define LINE_SIZE 64
 #define LOG_LINES 10
-#define EXIT_HANGUP (128 + SIGHUP)
 #define END_OF_INPUT 4          /* ^D */
 
 struct FakeStream {
@@ -28,6 +27,7 @@ struct FakeStream {
         int in, out, err;
         sd_event_source *in_source, *out_source;
         bool over;              /* it ends when all is written */
+        bool hung_up;           /* at once, for nobody reads it any more */
         char line[LINE_SIZE];
         size_t n_line;
         char *pending;          /* to be written */
@@ -112,6 +112,12 @@ static void end_with(FakeStream *t, int code) {
         t->call->exit_code = code;
 }
 
+static void hang_up(FakeStream *t) {
+        t->n_pending = 0;
+        t->hung_up = !t->over;
+        t->over = true;
+}
+
 static void take_line(FakeStream *t) {
         struct winsize size;
         const char *number;
@@ -149,8 +155,10 @@ static void read_input(FakeStream *t) {
 
         if (n > 0)
                 take_input(t, piece, (size_t) n);
+        else if (t->terminal && (n == 0 || errno != EAGAIN))
+                hang_up(t);
         else if (n == 0 || errno != EAGAIN)
-                end_with(t, t->terminal ? EXIT_HANGUP : 0);
+                end_with(t, 0);
 }
 
 static void write_output(FakeStream *t) {
@@ -159,10 +167,8 @@ static void write_output(FakeStream *t) {
         if (n > 0) {
                 t->n_pending -= (size_t) n;
                 memmove(t->pending, t->pending + n, t->n_pending);
-        } else if (n < 0 && errno != EAGAIN) {
-                t->n_pending = 0;
-                end_with(t, EXIT_HANGUP);
-        }
+        } else if (n < 0 && errno != EAGAIN)
+                hang_up(t);
 }
 
 /* ---- the loop */
@@ -177,11 +183,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         FakeStream *t = userdata;
 
         /* Nobody is left at the other end. */
-        if (source == t->out_source && (revents & (EPOLLERR | EPOLLHUP))) {
-                t->n_pending = 0;
-                if (!t->over)
-                        end_with(t, EXIT_HANGUP);
-        }
+        if (source == t->out_source && (revents & (EPOLLERR | EPOLLHUP)))
+                hang_up(t);
         on_turn(t->call);
         return 0;
 }
@@ -211,7 +214,7 @@ static int check_container(const FakeStream *t, const FakeSession *s, Refusal **
                 return 0;
         if (t->call->op == FAKE_READ_LOGS && (!t->logs.follow || (s && s->task == TASK_EXITED)))
                 return 1;
-        return refuse(reterr_refusal, REFUSAL_INTERRUPTED, "The container of session %s has ended, and with it what ran in it.", t->call->session);
+        return refuse(reterr_refusal, REFUSAL_WRONG_STATE, "The container of session %s has ended, and with it what ran in it.", t->call->session);
 }
 
 static void on_turn(void *userdata) {
@@ -231,6 +234,8 @@ static void on_turn(void *userdata) {
                 write_output(t);
         else if (r >= 0 && wants_input(t))
                 read_input(t);
+        if (r >= 0 && t->hung_up && c->op == FAKE_EXECUTE)
+                r = refuse(&refusal, REFUSAL_CANCELED, "Nobody reads what the command in session %s writes any more, so it was ended.", c->session);
         if (r < 0 || (t->over && t->n_pending == 0)) {
                 fake_call_finish(c, MIN(r, 0), refusal);
                 return;

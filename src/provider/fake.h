@@ -14,7 +14,7 @@
  * part of the repository may ask for a behaviour: "missing" does not resolve, "volumes" has VOLUME /data, "unpullable"
  * resolves but its task fails, "exits" ends at once with code 1, "unhealthy" is never healthy.
  *
- * A command, and a shell, writes back what it reads, and ends with 0 at the end of its input, with 129 when nobody reads it or holds
+ * A command, and a shell, writes back what it reads, and ends with 0 at the end of its input; it is ended when nobody reads it or holds
  * its terminal any more. Some lines do more: "exit N" ends it with code N; "size", on a terminal, is answered with ROWSxCOLUMNS; "error",
  * without one, goes to stderr as well; a ^D at the begin of a line ends what has a terminal. Of the programs, "true" and "false" end
  * at once with 0 and 1; "show" does so after a line for each "argument", "env", "user" and "directory" that it was given; "missing"

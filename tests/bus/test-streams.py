@@ -342,7 +342,7 @@ class Shells(StreamTest):
             os.write(copy, b'still there\n')
             read_until(copy, b'there\n')
             self.close(copy)
-            self.ends(job, 'done', 129)
+            self.ends(job, 'canceled')
 
     def test_cancel(self):
         with self.nothing_stays():
@@ -421,7 +421,7 @@ class Commands(StreamTest):
             (to_read, stdin), (stdout, to_write) = self.pipe(), self.pipe()
             job = self.execute('cat', stdin=to_read, stdout=to_write)
             self.close(to_read, to_write, stdout)
-            self.ends(job, 'done', 129)
+            self.ends(job, 'canceled')
             self.close(stdin)
 
     def test_flags_of_others_stay(self):
@@ -589,7 +589,7 @@ class Limits(StreamTest):
         self.ends(self.execute('true', who=self.root), 'done', 0)
         pty, job = opened[0]
         self.close(pty)
-        self.alice.wait_job(job)
+        self.alice.wait_job(job, 'canceled')
         pty, job = self.shell()
         os.write(pty, b'exit 0\n')
         self.ends(job, 'done', 0)

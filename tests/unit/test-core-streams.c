@@ -232,8 +232,8 @@ static void test_shell(void **state) {
         begin(f, s, (ProviderCommand) { .terminal = true }, &h);
         assert_int_equal(h.job->type, JOB_SHELL);
         hang_up(&h);
-        expect_ended(f, &h, JOB_DONE);
-        assert_int_equal(h.job->exit_code, 129);
+        expect_ended(f, &h, JOB_CANCELED);
+        assert_int_equal(h.job->exit_code, -1);
         expect_nothing_left(f, s);
 }
 
@@ -486,8 +486,9 @@ static void test_forget(void **state) {
         WAIT_FOR(f, h.n == 1);
         stream_forget(t);
         assert_int_equal(h.job->state, JOB_RUNNING);
-        hang_up(&h);
-        expect_ended(f, &h, JOB_DONE);
+        closep(&h.out);
+        h.out = -1;
+        expect_ended(f, &h, JOB_CANCELED);
 }
 
 static void fill_disk(bool full) {
@@ -533,7 +534,7 @@ static void test_hibernate(void **state) {
         assert_int_equal(s->state, SESSION_HIBERNATED);
         expect_ended(f, &shell, JOB_FAILED);
         expect_ended(f, &command, JOB_FAILED);
-        assert_int_equal(command.job->error->code, REFUSAL_INTERRUPTED);
+        assert_int_equal(command.job->error->code, REFUSAL_WRONG_STATE);
         assert_int_equal(command.job->exit_code, -1);
         WAIT_FOR(f, !s->streams);
         hang_up(&logs);

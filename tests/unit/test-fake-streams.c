@@ -224,7 +224,7 @@ static void test_pipes(void **state) {
         execute(f, (ProviderCommand) {}, NULL);
         WAIT_FOR(f, f->n_begun == 1);
         close_out(f);
-        expect_end(f, 129);
+        expect_refused(f, REFUSAL_CANCELED, 1);
         assert_int_equal(fake_calls(f->p, FAKE_EXECUTE), 3);
 }
 
@@ -296,7 +296,7 @@ static void test_terminal(void **state) {
         open_terminal(f);
         close_in(f);
         close_out(f);
-        expect_end(f, 129);
+        expect_refused(f, REFUSAL_CANCELED, 1);
 }
 
 /* Nobody reads, and the loop goes on all the same. */
@@ -334,7 +334,7 @@ static void test_container_goes(void **state) {
         assert_int_equal(fake_set_frozen(f->p, "s", false), 0);
         WAIT_FOR(f, has_read(f, "hello\n"));
         assert_int_equal(fake_exit_session(f->p, "s", 0), 0);
-        expect_refused(f, REFUSAL_INTERRUPTED, 1);
+        expect_refused(f, REFUSAL_WRONG_STATE, 1);
         execute(f, (ProviderCommand) {}, NULL);
         expect_refused(f, REFUSAL_WRONG_STATE, 0);
 
@@ -419,7 +419,7 @@ static void test_follow(void **state) {
         read_logs(f, (ProviderLogs) { .follow = true, .lines = 3 });
         WAIT_FOR(f, f->n_begun == 1);
         assert_int_equal(fake_kill_container(f->p, "s"), 0);
-        expect_refused(f, REFUSAL_INTERRUPTED, 1);
+        expect_refused(f, REFUSAL_WRONG_STATE, 1);
 }
 
 /* Nobody is called after that. */
