@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -112,7 +113,7 @@ bool child_enter_cgroup(Fixture *f) {
         static const char *const roots[] = { "/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup" };
 
         for (size_t i = 0; i < ELEMENTSOF(roots); i++) {
-                snprintf(f->cgroup, sizeof(f->cgroup), "%s/swarm-test-agent-%i", roots[i], getpid());
+                snprintf(f->cgroup, sizeof(f->cgroup), "%s/swarm-test-agent-%i-" ID, roots[i], getpid());
                 if (mkdir(f->cgroup, 0755) < 0)
                         continue;
                 _cleanup_close_ int fd = open(f->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -165,4 +166,50 @@ void child_start(Fixture *f) {
                 for (;;)
                         pause();
         }
+}
+
+/* ---- the command's process */
+
+void command_start(Fixture *f, bool ignores_hangup) {
+        int ready[2];
+        char c;
+        pid_t pid;
+
+        assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                sigset_t none;
+                sigemptyset(&none);
+                (void) sigprocmask(SIG_SETMASK, &none, NULL);
+                (void) signal(SIGHUP, ignores_hangup ? SIG_IGN : SIG_DFL);
+                if (f->cgroup[0]) {
+                        int dir = open(f->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                        (void) write_procs(dir, getpid());
+                }
+                (void) !write(ready[1], "", 1);
+                for (;;)
+                        pause();
+        }
+        assert_int_equal(read(ready[0], &c, 1), 1);
+        (void) close(ready[0]);
+        (void) close(ready[1]);
+        MODEL(f, m->command = pid);
+}
+
+void command_end(Fixture *f, int code) {
+        pid_t pid = MODEL(f, m->command);
+
+        (void) kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        MODEL(f, m->command_code = code);
+}
+
+int command_wait(Fixture *f) {
+        pid_t pid = MODEL(f, m->command);
+        int status = 0;
+
+        UNTIL(f, waitpid(pid, &status, WNOHANG) == pid);
+        MODEL(f, m->command_code = 128 + WTERMSIG(status));
+        return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }

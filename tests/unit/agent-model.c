@@ -12,7 +12,7 @@
 
 /* ---- the Engine */
 
-static void answer(int fd, int status, const char *body) {
+void answer(int fd, int status, const char *body) {
         char head[256];
 
         snprintf(head, sizeof(head), "HTTP/1.1 %i X\r\nApi-Version: 1.41\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", status,
@@ -89,11 +89,12 @@ static void answer_inspect(Fixture *f, int fd) {
         }
         snprintf(body, sizeof(body),
                  "{\"Id\":\"" ID "\",\"State\":{\"Running\":%s,\"Paused\":%s,\"Pid\":%i,\"ExitCode\":%i,\"OOMKilled\":%s,\"Dead\":%s,\"StartedAt\":\"" STARTED "\","
-                 "\"FinishedAt\":\"%s\"},\"Config\":{\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},\"HostConfig\":{},"
+                 "\"FinishedAt\":\"%s\"},\"Config\":{\"Tty\":%s,\"Image\":\"" BASE "\",\"Volumes\":{\"/declared\":{}}},"
+                 "\"HostConfig\":{\"LogConfig\":{\"Type\":\"none\"}},"
                  "\"GraphDriver\":%s,\"Mounts\":%s}",
                  m->running ? "true" : "false", m->paused ? "true" : "false", m->running ? f->child : 0, m->exit_code,
                  m->out_of_memory ? "true" : "false", m->dead ? "true" : "false",
-                 m->running ? "0001-01-01T00:00:00Z" : FINISHED, m->driver, m->mounts);
+                 m->running ? "0001-01-01T00:00:00Z" : FINISHED, m->tty ?: "false", m->driver, m->mounts);
         answer(fd, 200, body);
 }
 
@@ -210,18 +211,29 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
         answer(fd, 204, "");
 }
 
-static void serve(Fixture *f, int fd) {
-        char request[4096] = "", method[16] = "", path[512] = "";
+/* With its body, where it says that it has one. */
+static const char *read_request(int fd, char *request, size_t size) {
+        const char *length, *body;
         size_t n = 0;
 
-        while (n < sizeof(request) - 1 && !strstr(request, "\r\n\r\n")) {
-                ssize_t k = read(fd, request + n, sizeof(request) - 1 - n);
+        for (;;) {
+                body = strstr(request, "\r\n\r\n");
+                length = strstr(request, "Content-Length: ");
+                if (body && n >= (size_t) (body + 4 - request) + (length ? strtoul(length + strlen("Content-Length: "), NULL, 10) : 0))
+                        return body + 4;
+                ssize_t k = n < size - 1 ? read(fd, request + n, size - 1 - n) : 0;
                 if (k <= 0)
-                        return;
+                        return NULL;
                 n += (size_t) k;
                 request[n] = 0;
         }
-        if (sscanf(request, "%15s %511s", method, path) != 2)
+}
+
+static void serve(Fixture *f, int fd) {
+        char request[8192] = "", method[16] = "", path[512] = "";
+        const char *body = read_request(fd, request, sizeof(request));
+
+        if (!body || sscanf(request, "%15s %511s", method, path) != 2)
                 return;
         pthread_mutex_lock(&f->lock);
         const char *verb = strstr(path, "/containers/" ID "/");
@@ -231,6 +243,8 @@ static void serve(Fixture *f, int fd) {
                 answer(fd, 200, "OK");
         else if (strstr(path, "/events?"))
                 answer_events(f, fd, path);
+        else if (answer_command(f, fd, method, path, body))
+                ;
         else if (streq(method, "DELETE") && endswith(path, "/containers/" ID "?v=1") && f->model.exists) {
                 answer(fd, f->model.running ? 409 : 204, "{\"message\":\"You cannot remove a running container\"}");
                 f->model.exists = f->model.running;
@@ -300,11 +314,11 @@ static const char script[] =
         "esac\n"
         "result\n";
 
-static void write_script(Fixture *f) {
-        FILE *file = fopen(f->script, "we");
+void write_script(Fixture *f, const char *path, const char *text) {
+        FILE *file = fopen(path, "we");
 
         assert_non_null(file);
-        for (const char *p = script; *p; p++)
+        for (const char *p = text; *p; p++)
                 if (startswith(p, "DIR/")) {
                         fputs(f->dir, file);
                         p += 2;
@@ -331,7 +345,7 @@ void make_agent(Fixture *f) {
         LayerRegistry registry = { .url = (char *) "http://registry.test:5000", .username = (char *) "push", .password = (char *) "secret" };
 
         assert_int_equal(agent_new(f->event, f->http, &(const AgentConfig) {
-                .engine_socket = f->socket, .layer_path = f->script, .state_dir = f->dir, .runtime_dir = f->dir, .registry = &registry,
+                .engine_socket = f->socket, .layer_path = f->script, .stream_path = f->stream, .state_dir = f->dir, .runtime_dir = f->dir, .registry = &registry,
         }, &f->a), 0);
 }
 
@@ -344,8 +358,9 @@ int setup(void **state) {
         assert_non_null(mkdtemp(f->dir));
         snprintf(f->socket, sizeof(f->socket), "%s/engine.sock", f->dir);
         snprintf(f->script, sizeof(f->script), "%s/swarm-layer", f->dir);
-        write_script(f);
-        f->model = (Model) { .exists = true, .running = true, .mounts = "[]",
+        write_script(f, f->script, script);
+        write_stream_script(f);
+        f->model = (Model) { .exists = true, .running = true, .mounts = "[]", .command_code = -1,
                              .driver = "{\"Name\":\"overlay2\",\"Data\":{\"UpperDir\":\"/var/lib/docker/overlay2/x/diff\"}}" };
         child_start(f);
         if (!child_enter_cgroup(f))
@@ -379,6 +394,10 @@ int teardown(void **state) {
         close_streams(&f->model);
         (void) kill(f->child, SIGKILL);
         (void) waitpid(f->child, NULL, 0);
+        if (f->model.command > 0 && f->model.command_code < 0) {
+                (void) kill(f->model.command, SIGKILL);
+                (void) waitpid(f->model.command, NULL, 0);
+        }
         if (f->cgroup[0])
                 (void) rmdir(f->cgroup);
         assert_int_equal(system(command), 0);

@@ -46,10 +46,22 @@ typedef struct Model {
         int streams[8];                 /* of those who go on listening */
         unsigned n_streams;
         char last[128];
+
+        /* the one command */
+        unsigned n_create, n_look, n_resize;
+        char created[2048];             /* what the last create asked for */
+        char size[64];                  /* of the last resize that was taken */
+        int fail_create, fail_look, n_fail_resize, n_fail_create;
+        const char *create_message;
+        bool no_command;                /* it knows of none */
+        pid_t command;                  /* its process; 0: it has not begun */
+        int command_code;               /* -1: it has not ended */
+        pid_t command_told;             /* another one, by mistake; 0: none */
+        const char *tty;                /* of the container: "true" */
 } Model;
 
 typedef struct Fixture {
-        char dir[64], socket[96], script[96];
+        char dir[64], socket[96], script[96], stream[96];
         pid_t child;
         char cgroup[160];
         int listen_fd;
@@ -61,8 +73,8 @@ typedef struct Fixture {
         Http *http;
         Agent *a;
 
-        unsigned n_done, n_progress, n_waiting;
-        int r;
+        unsigned n_done, n_progress, n_waiting, n_begun;
+        int r, exit_code;
         RefusalCode code;
         char message[512], image[256], witness[512];
         usec_t frozen_usec;
@@ -94,7 +106,34 @@ void child_wait_quiet(Fixture *f);
 /* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
 void let_run(Fixture *f);
 
+/* Begins the command's process, in the container's control group, where there is one. */
+void command_start(Fixture *f, bool ignores_hangup);
+/* It has ended by itself, and is reaped. */
+void command_end(Fixture *f, int code);
+/* What a signal of somebody's has made of it: the signal, once it has ended. */
+int command_wait(Fixture *f);
+
+/* ---- agent-command.c: what the Engine says of a command, and swarm-stream */
+
+#define EXEC "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
+bool answer_command(Fixture *f, int fd, const char *method, const char *path, const char *body);
+/* How the next ones go about it, a line each; the last one holds for all that follow. The script has them all. */
+void stream_modes(Fixture *f, const char *modes);
+/* The last line of those that wait for it. */
+void stream_ends(Fixture *f, const char *how);
+/* State of the last one that was started, as in /proc/PID/stat; 0: there is none. */
+char stream_state(Fixture *f);
+/* How often one was asked for something with that in it. */
+unsigned count_streams_with(Fixture *f, const char *needle);
+void write_stream_script(Fixture *f);
+void on_begun(void *userdata);
+void on_command_done(void *userdata, int r, const Refusal *refusal, int exit_code);
+
 /* ---- agent-model.c */
+
+void answer(int fd, int status, const char *body);
+/* A program of `text`, in which DIR/ stands for the test's folder. */
+void write_script(Fixture *f, const char *path, const char *text);
 
 /* Another agent, in the place of one that was freed. */
 void make_agent(Fixture *f);
