@@ -22,6 +22,7 @@ struct Option {
         option_cb parse;
         size_t offset;
         const char *help;
+        bool takes_path;                /* the value goes to no bus, and may be no UTF-8 */
 };
 
 static int fail(char **ret_error, const char *format, ...) _printf_(2, 3);
@@ -284,7 +285,7 @@ static const Option options[] = {
         { "template", 't', "NAME", OPTIONS_CREATE | OPTIONS_LIST, option_string, FIELD(template_name), "Made from this template" },
         { "image", 0, "REFERENCE", OPTIONS_CREATE, option_string, FIELD(image), "Container image, instead of a template's" },
         { "env", 'e', "NAME[=VALUE]", OPTIONS_CREATE, option_env, FIELD(env), "Environment variable, or this shell's own" },
-        { "env-file", 0, "FILE", OPTIONS_CREATE, option_env_file, FIELD(env), "Environment from a file, - for stdin" },
+        { "env-file", 0, "FILE", OPTIONS_CREATE, option_env_file, FIELD(env), "Environment from a file, - for stdin", .takes_path = true },
         { "label", 0, "NAME[=VALUE]", OPTIONS_CREATE | OPTIONS_LIST, option_label, FIELD(labels), "With this label" },
         { "cpus", 0, "N", OPTIONS_CREATE, option_cpus, FIELD(cpus), "Limit of cpus, as in 2 or 0.5" },
         { "memory", 0, "SIZE", OPTIONS_CREATE, option_size, FIELD(memory_bytes), "Limit of memory, as in 512M" },
@@ -367,7 +368,7 @@ static int take_word(Strv *words, const char *word, char **ret_error) {
 }
 
 static int take_option(Arguments *a, const Option *o, const char *value, char **ret_error) {
-        int r = value && o->parse != option_env_file ? check_text(value, ret_error) : 0;
+        int r = value && !o->takes_path ? check_text(value, ret_error) : 0;
         if (r >= 0)
                 r = o->parse(a, (char *) a + o->offset, value, ret_error);
         if (r == -EINVAL)
