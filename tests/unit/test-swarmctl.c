@@ -17,6 +17,10 @@
 #include "progress.h"
 #include "swarmctl.h"
 
+static uint32_t groups_of_test(const char *verb) {
+        return streq(verb, "logs") ? OPTIONS_LOGS : streq(verb, "exec") ? OPTIONS_EXECUTE : streq(verb, "watch") ? OPTIONS_WATCH : 0;
+}
+
 static int parse(Arguments *a, char **ret_error, const char *line, ...) {
         char *argv[32] = { (char *) "swarmctl" };
         int argc = 1;
@@ -28,7 +32,7 @@ static int parse(Arguments *a, char **ret_error, const char *line, ...) {
         for (const char *s = line; s; s = va_arg(ap, const char *))
                 argv[argc++] = (char *) s;
         va_end(ap);
-        return arguments_parse(a, argc, argv, ret_error);
+        return arguments_parse(a, groups_of_test, argc, argv, ret_error);
 }
 #define PARSE(...) parse(&a, &error, __VA_ARGS__, NULL)
 

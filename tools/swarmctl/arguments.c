@@ -7,6 +7,8 @@
 #include <stdarg.h>
 
 #include "arguments.h"
+#include "format.h"
+#include "timestamp.h"
 
 #define ENV_FILE_MAX (1 * MIB)
 
@@ -159,6 +161,25 @@ static int option_time(Arguments *a, void *field, const char *value, char **ret_
         return 0;
 }
 
+static int option_timestamp(Arguments *a, void *field, const char *value, char **ret_error) {
+        usec_t v;
+        int r = parse_timestamp(value, format_now(), &v);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return fail(ret_error, "'%s' is not a time: write as in '2026-11-23 10:00', 10:00, yesterday, -1h, '1h ago' or @SECONDS.", value);
+        *(usec_t *) field = MAX(v, (usec_t) 1);         /* 0 is none */
+        return 0;
+}
+
+static int option_lines(Arguments *a, void *field, const char *value, char **ret_error) {
+        uint64_t v = UINT64_MAX;
+        if (!streq(value, "all") && parse_u64(value, &v) < 0)
+                return fail(ret_error, "'%s' is not a number of lines: write a whole number, or all.", value);
+        *(uint64_t *) field = v;
+        return 0;
+}
+
 static int option_cpus(Arguments *a, void *field, const char *value, char **ret_error) {
         if (parse_cpus(value, field) < 0)
                 return fail(ret_error, "'%s' is not a number of cpus: write as in 2 or 0.5.", value);
@@ -284,7 +305,7 @@ static const Option options[] = {
         { "limit", 0, "N", OPTIONS_LIST | OPTIONS_JOBS, option_number, FIELD(limit), "At most so many" },
         { "template", 't', "NAME", OPTIONS_CREATE | OPTIONS_LIST, option_string, FIELD(template_name), "Made from this template" },
         { "image", 0, "REFERENCE", OPTIONS_CREATE, option_string, FIELD(image), "Container image, instead of a template's" },
-        { "env", 'e', "NAME[=VALUE]", OPTIONS_CREATE, option_env, FIELD(env), "Environment variable, or this shell's own" },
+        { "env", 'e', "NAME[=VALUE]", OPTIONS_CREATE | OPTIONS_EXECUTE, option_env, FIELD(env), "Environment variable, or this shell's own" },
         { "env-file", 0, "FILE", OPTIONS_CREATE, option_env_file, FIELD(env), "Environment from a file, - for stdin", .takes_path = true },
         { "label", 0, "NAME[=VALUE]", OPTIONS_CREATE | OPTIONS_LIST, option_label, FIELD(labels), "With this label" },
         { "cpus", 0, "N", OPTIONS_CREATE, option_cpus, FIELD(cpus), "Limit of cpus, as in 2 or 0.5" },
@@ -302,6 +323,13 @@ static const Option options[] = {
         { "keep-snapshots", 0, NULL, OPTIONS_DESTROY, option_yes, FIELD(keep_snapshots), "Leave the saved generations in the registry" },
         { "extend", 0, "TIME", OPTIONS_TOUCH, option_time, FIELD(extend_usec), "Do not hibernate within this time" },
         { "signal", 's', "SIGNAL", OPTIONS_KILL, option_signal, FIELD(signal), "Signal to send (default: SIGTERM)" },
+        { "user", 'u', "USER[:GROUP]", OPTIONS_EXECUTE, option_string, FIELD(user), "As this user of the container" },
+        { "working-directory", 'w', "DIR", OPTIONS_EXECUTE, option_string, FIELD(working_directory), "In this directory of the container" },
+        { "follow", 'f', NULL, OPTIONS_LOGS, option_yes, FIELD(follow), "Go on with what comes, until Ctrl-C" },
+        { "lines", 'n', "N", OPTIONS_LOGS, option_lines, FIELD(lines), "The newest so many lines" },
+        { "since", 0, "TIME", OPTIONS_LOGS, option_timestamp, FIELD(since_usec), "What is not older than this" },
+        { "until", 0, "TIME", OPTIONS_LOGS, option_timestamp, FIELD(until_usec), "What is not newer than this" },
+        { "timestamps", 't', NULL, OPTIONS_LOGS, option_yes, FIELD(timestamps), "Begin each line with its time" },
         { "until", 0, "STATE", OPTIONS_WATCH, option_string, FIELD(until), "End when all are in this state" },
         { "timeout", 0, "TIME", OPTIONS_WATCH | OPTIONS_WAIT, option_time, FIELD(timeout_usec), "Wait no longer than this" },
 };
@@ -315,20 +343,37 @@ static bool option_takes_optional(const Option *o) {
         return o->metavar && *o->metavar == '[' && endswith(o->metavar, "]");
 }
 
-static void build_tables(struct option *longs, char *shorts) {
+static bool has_name(const Option *o, const char *name, char letter) {
+        return name ? o->name && streq(o->name, name) : letter != 0 && o->letter == letter;
+}
+
+/* A name, or else a letter, may mean one thing to some verbs and another one to others: `groups` are those of the verb. */
+static const Option *find_option(const char *name, char letter, uint32_t groups) {
+        const Option *found = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(options); i++) {
+                const Option *o = options + i;
+
+                if (has_name(o, name, letter) && (!found || (o->groups & groups)))
+                        found = o;
+        }
+        return found;
+}
+
+static void build_tables(uint32_t groups, struct option *longs, char *shorts) {
         /* "-": words in the order they come, so that what stands behind "--" can be told apart. ":": own messages. */
         *shorts++ = '-';
         *shorts++ = ':';
         for (size_t i = 0; i < ELEMENTSOF(options); i++) {
                 const Option *o = options + i;
 
-                if (o->name)
+                if (o->name && find_option(o->name, 0, groups) == o)
                         *longs++ = (struct option) {
                                 .name = o->name,
                                 .has_arg = !o->metavar ? no_argument : option_takes_optional(o) ? optional_argument : required_argument,
                                 .val = OPTION_BASE + (int) i,
                         };
-                if (o->letter) {
+                if (o->letter && find_option(NULL, o->letter, groups) == o) {
                         *shorts++ = o->letter;
                         if (o->metavar)
                                 *shorts++ = ':';
@@ -338,13 +383,10 @@ static void build_tables(struct option *longs, char *shorts) {
         *shorts = 0;
 }
 
-static const Option *find_option(int c) {
+static const Option *option_of(int c, uint32_t groups) {
         if (c >= OPTION_BASE && c < OPTION_BASE + (int) ELEMENTSOF(options))
                 return options + (c - OPTION_BASE);
-        for (size_t i = 0; i < ELEMENTSOF(options); i++)
-                if (c != 0 && options[i].letter == c)
-                        return options + i;
-        return NULL;
+        return find_option(NULL, (char) c, groups);
 }
 
 /* A parser's sentence that begins with the value does not say what that was given for. */
@@ -398,16 +440,43 @@ static int complain(const Arguments *a, int c, char *const argv[], char **ret_er
         return what ? no_such_option(a, what, ret_error) : -ENOMEM;
 }
 
-int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
+/* The first word that is neither an option nor the value of one says what the others mean, also those before it. */
+static const char *find_verb_word(int argc, char *argv[]) {
         struct option longs[ELEMENTSOF(options) + 1];
         char shorts[ELEMENTSOF(options) * 2 + 3];
-        int c, r;
+        int c;
 
-        build_tables(longs, shorts);
+        build_tables(0, longs, shorts);
         optind = 0;             /* starts glibc's parser anew */
         opterr = 0;
+        while ((c = getopt_long(argc, argv, shorts, longs, NULL)) >= 0)
+                if (c == 1)
+                        return optarg;
+        return optind < argc ? argv[optind] : NULL;
+}
+
+/* Behind "--"; of a verb that runs a command that is what stands behind the session, whatever it begins with. */
+static int take_rest(Arguments *a, uint32_t groups, int argc, char *argv[], char **ret_error) {
+        for (; optind < argc; optind++) {
+                bool is_word = (groups & OPTIONS_EXECUTE) && strv_length(a->words) < 2;
+                int r = take_word(is_word ? &a->words : &a->command, argv[optind], ret_error);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int arguments_parse(Arguments *a, groups_cb groups_of, int argc, char *argv[], char **ret_error) {
+        struct option longs[ELEMENTSOF(options) + 1];
+        char shorts[ELEMENTSOF(options) * 2 + 3];
+        const char *verb = find_verb_word(argc, argv);
+        uint32_t groups = verb ? groups_of(verb) : 0;
+        int c, r;
+
+        build_tables(groups, longs, shorts);
+        optind = 0;
         while ((c = getopt_long(argc, argv, shorts, longs, NULL)) >= 0) {
-                const Option *o = find_option(c);
+                const Option *o = option_of(c, groups);
 
                 if (c == 1)
                         r = take_word(&a->words, optarg, ret_error);
@@ -417,13 +486,12 @@ int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error) {
                         r = complain(a, c, argv, ret_error);
                 if (r < 0)
                         return r;
+                if (c == 1 && (groups & OPTIONS_EXECUTE) && strv_length(a->words) == 2) {
+                        optind += optind < argc && streq(argv[optind], "--");
+                        break;
+                }
         }
-        for (; optind < argc; optind++) {
-                r = take_word(&a->command, argv[optind], ret_error);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        return take_rest(a, groups, argc, argv, ret_error);
 }
 
 int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char **ret_error) {
@@ -431,7 +499,7 @@ int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char 
                 if ((a->given & (UINT64_C(1) << i)) && !(options[i].groups & (groups | OPTIONS_COMMON)))
                         return fail(ret_error, "The option '--%s' means nothing to '%s'. 'swarmctl %.*s --help' lists what it takes.",
                                     strempty(options[i].name), verb, (int) strcspn(verb, " "), verb);
-        if (a->command && !(groups & OPTIONS_COMMAND))
+        if (a->command && !(groups & (OPTIONS_COMMAND | OPTIONS_EXECUTE)))
                 return fail(ret_error, "'%s' takes no command behind '--'.", verb);
         return 0;
 }
@@ -469,5 +537,7 @@ void arguments_done(Arguments *a) {
         strv_free(a->env);
         strv_free(a->labels);
         free(a->until);
+        free(a->user);
+        free(a->working_directory);
         *a = (Arguments) ARGUMENTS_INIT;
 }

@@ -30,6 +30,8 @@ typedef enum OptionGroup {
         OPTIONS_NODES = 1 << 13,
         OPTIONS_WAIT = 1 << 14,
         OPTIONS_COMMAND = 1 << 15,      /* no option: takes a command behind "--" */
+        OPTIONS_EXECUTE = 1 << 16,      /* takes a session and a command, before which its options end */
+        OPTIONS_LOGS = 1 << 17,
 } OptionGroup;
 
 typedef struct Arguments {
@@ -57,16 +59,23 @@ typedef struct Arguments {
         int signal;
         char *until;
 
+        char *user, *working_directory;
+        bool follow, timestamps;
+        uint64_t lines;                 /* UINT64_MAX = all */
+        usec_t since_usec, until_usec;  /* 0 = not said */
+
         uint64_t given;                 /* bit i: entry i of the table of options was used */
 } Arguments;
 
 #define ARGUMENTS_INIT { .pager = true, .legend = true, .ask_password = true, .block = true, \
-                         .owner = (uid_t) -1, .signal = 15 }
+                         .owner = (uid_t) -1, .signal = 15, .lines = UINT64_MAX }
 
 void arguments_done(Arguments *a);
 
+/* The groups of a verb; 0 if there is none of that name. */
+typedef uint32_t (*groups_cb)(const char *verb);
 /* 0, -ENOMEM, or -EINVAL with a sentence in *ret_error. */
-int arguments_parse(Arguments *a, int argc, char *argv[], char **ret_error);
+int arguments_parse(Arguments *a, groups_cb groups_of, int argc, char *argv[], char **ret_error);
 /* Were only options of these groups used? 0 or -EINVAL with a sentence. */
 int arguments_check(const Arguments *a, const char *verb, uint32_t groups, char **ret_error);
 /* The options of these groups, one per line. */

@@ -55,6 +55,11 @@ static const Verb *find_verb(const char *name) {
         return NULL;
 }
 
+static uint32_t groups_of_verb(const char *name) {
+        const Verb *verb = find_verb(name);
+        return verb ? verb->groups : 0;
+}
+
 static int help(const Verb *verb) {
         if (verb) {
                 printf("swarmctl %s [OPTIONS...]%s%s\n\n%s.\n", verb->name, *verb->metavars ? " " : "", verb->metavars, verb->help);
@@ -102,7 +107,7 @@ static int run_verb(const Verb *verb, const Arguments *a, char *const *words) {
 static int run(Arguments *a, int argc, char *argv[]) {
         _cleanup_free_ char *complaint = NULL;
 
-        int r = arguments_parse(a, argc, argv, &complaint);
+        int r = arguments_parse(a, groups_of_verb, argc, argv, &complaint);
         if (r == -EINVAL)
                 return report(EXIT_USAGE, "%s", strempty(complaint));
         if (r < 0)
