@@ -34,7 +34,7 @@ static int read_basic(sd_bus_message *m, char type, json_t **ret) {
                 *ret = json_integer(v.q);
                 break;
         case SD_BUS_TYPE_INT32:
-                *ret = json_integer(v.i);
+                *ret = v.i >= 0 ? json_integer(v.i) : json_null();
                 break;
         case SD_BUS_TYPE_UINT32:
                 *ret = v.u != UINT32_MAX ? json_integer(v.u) : json_null();
