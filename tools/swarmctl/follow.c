@@ -37,6 +37,8 @@ struct Follow {
         bool finished;                  /* all have ended */
         bool disconnected;
         bool bar;                       /* a progress line is wanted */
+        bool attended;                  /* a command that belongs to this program */
+        int interrupted;                /* the signal for which it is being canceled */
         int first_status;               /* of calls that failed before there was a job */
         size_t first_index;
 };
@@ -74,8 +76,16 @@ static bool all_ended(const Follow *f) {
 
 static void job_ended(FollowedJob *j, int status) {
         j->ended = true;
-        j->status = status;
+        j->status = status != 0 && j->follow->attended ? EXIT_NO_COMMAND : status;
         j->follow->finished = all_ended(j->follow);
+}
+
+static int exit_code_of(const FollowedJob *j) {
+        const json_t *code = json_object_get(j->properties, "ExitCode");
+
+        if (json_is_integer(code))
+                return (int) json_integer_value(code) & 0xff;
+        return report(EXIT_NO_COMMAND, "What ran in %s has ended, and its exit code is not known.", j->label);
 }
 
 /* What is in the properties is the result. */
@@ -86,6 +96,8 @@ static void job_judge(FollowedJob *j) {
                 return;
         if (streq(state, j->follow->wanted)) {
                 job_ended(j, 0);
+                if (j->follow->attended)
+                        j->status = exit_code_of(j);
                 return;
         }
         if (j->follow->bar)
@@ -112,7 +124,7 @@ static int follow_away(Follow *f) {
                 return 0;
         if (f->bar)
                 progress_clear();
-        return sd_event_exit(f->event, report(EXIT_UNAVAILABLE,
+        return sd_event_exit(f->event, report(f->attended ? EXIT_NO_COMMAND : EXIT_UNAVAILABLE,
                 "The orchestrator has not answered for a minute. Its jobs go on or are resumed when it is back; 'swarmctl jobs --all' shows them then."));
 }
 
@@ -277,7 +289,26 @@ static int leave(Follow *f, const char *why, int code) {
         return sd_event_exit(f->event, code);
 }
 
+static int on_canceled(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Follow *f = userdata;
+        return sd_event_exit(f->event, EXIT_SIGNAL + f->interrupted);
+}
+
+/* Once more, or where the answer cannot come: it is not waited for. */
+static int cancel_attended(Follow *f, int signo) {
+        int r = f->interrupted || f->disconnected || f->n_jobs == 0 ? -ENOTCONN
+                : sd_bus_call_method_async(f->context->bus, NULL, SWARM_BUS_NAME, SWARM_PATH, SWARM_INTERFACE_MANAGER, "CancelJob",
+                                           on_canceled, f, "tt", f->jobs[0]->id, UINT64_C(0));
+
+        f->interrupted = signo;
+        return r < 0 ? sd_event_exit(f->event, EXIT_SIGNAL + signo) : 0;
+}
+
 static int on_interrupt(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata) {
+        Follow *f = userdata;
+
+        if (f->attended)
+                return cancel_attended(f, (int) si->ssi_signo);
         return leave(userdata, "Detached", EXIT_DETACHED);
 }
 
@@ -318,6 +349,12 @@ int follow_new(Context *c, const char *wanted, Follow **ret) {
         }
         *ret = TAKE_PTR(f);
         return 0;
+}
+
+sd_event *follow_attend(Follow *f) {
+        f->attended = true;
+        f->bar = false;
+        return f->event;
 }
 
 Follow *follow_free(Follow *f) {

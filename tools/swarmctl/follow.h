@@ -17,5 +17,8 @@ DEFINE_CLEANUP(Follow *, follow_free)
 int follow_add(Follow *f, const char *path, const char *label);
 /* One could not be started: its exit status, said already, takes its place in the order. */
 void follow_add_failure(Follow *f, int status);
+/* The one job is a command of this program: its exit code is the status, SIGINT and SIGTERM cancel it, and nothing is shown beside what it
+ * shows. Returns the loop in which it is waited for. */
+sd_event *follow_attend(Follow *f);
 /* Waits for all, unless --no-block. The exit status of the first that failed, else 0; or -errno. */
 int follow_run(Follow *f);

@@ -20,6 +20,8 @@ typedef enum ExitStatus {
         EXIT_UNAVAILABLE = 7,           /* service or provider cannot be reached */
         EXIT_TIMEOUT = 124,             /* as timeout(1) */
         EXIT_DETACHED = 130,            /* Ctrl-C, as a shell counts it */
+        EXIT_SIGNAL = 128,              /* and the number of the signal that ended it */
+        EXIT_NO_COMMAND = 255,          /* as ssh(1): no exit code of a command, for whatever reason */
 } ExitStatus;
 
 typedef struct Context {
@@ -92,6 +94,10 @@ int verb_delete_snapshot(Context *c, char *const *words);
 int verb_destroy(Context *c, char *const *words);
 int verb_touch(Context *c, char *const *words);
 int verb_kill(Context *c, char *const *words);
+
+int verb_shell(Context *c, char *const *words);
+int verb_exec(Context *c, char *const *words);
+int verb_logs(Context *c, char *const *words);
 
 int verb_jobs(Context *c, char *const *words);
 int verb_wait(Context *c, char *const *words);
