@@ -582,7 +582,7 @@ class Leaving(StreamTest):
             serial = self.call(far, 'OpenShell', send=True)
             self.call(far, 'OpenLogs', send=True, follow=V('b', True))
             wait(lambda: self.jobs(ended=V('b', True), limit=V('u', 1))[0]['Id'] > last, 'the shell to end')
-            self.assertEqual(self.jobs(ended=V('b', True), limit=V('u', 1))[0]['ExitCode'], 129)
+            self.assertEqual(self.jobs(ended=V('b', True), limit=V('u', 1))[0]['State'], 'canceled')
             self.assertNotIn(serial, far.replies)
             self.assertEqual(far.driver('NameHasOwner', 's', NAME), True)
             far.close()
