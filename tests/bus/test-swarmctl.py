@@ -292,6 +292,9 @@ class Completion(SwarmctlTest):
                 ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl delete-snapshot ', ['saved']),
                 ('swarmctl delete-snapshot saved ', ['2', '1']), ('swarmctl watch saved --timeout=', []),
                 ('swarmctl show saved --fields=', []), ('swarmctl --json=sh', ['short']),
+                ('swarmctl exec ', ['saved']), ('swarmctl exec -e A=1 -u x s', ['saved']), ('swarmctl exec saved ', []), ('swarmctl exec saved ls -t ', []),
+                ('swarmctl shell --us', ['--user=']), ('swarmctl logs -t s', ['saved']), ('swarmctl logs saved ', []),
+                ('swarmctl logs saved --until=n', ['now']), ('swarmctl logs saved --since=', ['today', 'yesterday']),
                 ('swarmctl kill saved -s SIGUSR', ['SIGUSR1', 'SIGUSR2'])):
             self.assertEqual(self.offers(line), expected, line)
 
@@ -315,6 +318,9 @@ class Completion(SwarmctlTest):
                 ('swarmctl restore saved --generation=', ['2', '1']), ('swarmctl restore saved --generation ', ['2', '1']),
                 ('swarmctl restore -q saved --generation ', ['2', '1']), ('swarmctl delete-snapshot ', ['saved']),
                 ('swarmctl delete-snapshot saved ', ['2', '1']), ('swarmctl --json=sh', ['short']), ('swarmctl --json show ', ['saved']),
+                ('swarmctl exec ', ['saved']), ('swarmctl exec -e A=1 -u x s', ['saved']), ('swarmctl exec saved ', []), ('swarmctl exec saved ls -t ', []),
+                ('swarmctl shell --us', ['--user']), ('swarmctl logs -t s', ['saved']), ('swarmctl logs saved ', []),
+                ('swarmctl logs saved --until=n', ['now']), ('swarmctl logs saved --since ', ['today', 'yesterday']),
                 ('swarmctl kill -s TERM s', ['saved']), ('swarmctl kill saved -s SIGUSR', ['SIGUSR1', 'SIGUSR2'])):
             self.assertEqual(self.zsh_offers(line), expected, line)
 

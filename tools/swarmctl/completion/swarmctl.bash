@@ -32,6 +32,10 @@ _swarmctl() {
                         [[ ${COMP_WORDS[i]} != = ]] || ((++i))
                         __swarmctl_host=(-H "${COMP_WORDS[i]}")
                         ;;
+                -e | -u | -w | --env | --user | --working-directory)
+                        ((++i))
+                        [[ ${COMP_WORDS[i]} != = ]] || ((++i))
+                        ;;
                 -*) ;;
                 =) ((++i)) ;;
                 *)
@@ -43,12 +47,14 @@ _swarmctl() {
                         ;;
                 esac
         done
+        # Which commands there are, the session knows alone.
+        [[ $verb != @(shell|exec) || ! $session ]] || return
         [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]} value=1
         [[ $cur != = ]] || cur='' value=1
 
         local words=
         case $prev in
-        --template | -t) words=$(__swarmctl templates | awk '{ print $1 }') ;;
+        --template | -t) [[ $verb == logs ]] || words=$(__swarmctl templates | awk '{ print $1 }') ;;
         --node) words=$(__swarmctl nodes | awk '{ print $1 }') ;;
         --provider) words=$(__swarmctl providers | awk '{ print $1 }') ;;
         --from | --session) words=$(__swarmctl_names) ;;
@@ -59,9 +65,10 @@ _swarmctl() {
                 *) words=$__swarmctl_states ;;
                 esac
                 ;;
-        --until) words=$__swarmctl_states ;;
+        --until) [[ $verb == logs ]] && words='now today yesterday' || words=$__swarmctl_states ;;
+        --since) words='today yesterday' ;;
         --generation) words=$(__swarmctl_generations "$session") ;;
-        --type) words='create start stop restart hibernate restore snapshot destroy save-exited delete-snapshot' ;;
+        --type) words='create start stop restart hibernate restore snapshot destroy save-exited delete-snapshot shell execute' ;;
         --json) words='pretty short off' ;;
         --signal | -s) words=$(compgen -A signal SIG) ;;
         --owner) words=$(compgen -u) ;;
@@ -81,6 +88,7 @@ _swarmctl() {
                                 ;;
                         status | show | describe | watch | start | stop | restart | hibernate | restore | snapshot | snapshots | \
                                 destroy | touch | kill) words=$(__swarmctl_names) ;;
+                        shell | exec | logs) [[ $session ]] || words=$(__swarmctl_names) ;;
                         jobs | wait | cancel) words=$(__swarmctl jobs | awk '{ print $1 }') ;;
                         templates) words=$(__swarmctl templates | awk '{ print $1 }') ;;
                         log-level) words='emerg alert crit err warning notice info debug' ;;
