@@ -10,6 +10,7 @@ import failure_engine
 import failure_machine
 import failure_people
 import failure_registry
+import failure_streams
 import tap
 from bus import BusError
 from engine import EngineError
@@ -17,7 +18,7 @@ from failure_world import World
 from rig import why_not
 
 # In this order: what ends soon after its Engine came back is started again, but not what the kernel has killed for its memory.
-CASES = failure_registry.CASES + failure_machine.CASES + failure_engine.CASES + failure_people.CASES
+CASES = failure_registry.CASES + failure_machine.CASES + failure_engine.CASES + failure_people.CASES + failure_streams.CASES
 
 
 def fresh(world):
