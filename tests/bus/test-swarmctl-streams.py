@@ -13,7 +13,7 @@ import subprocess
 import termios
 
 from harness import BOB, main, wait
-from swarmctl import FAILED, OK, SWARMCTL, USAGE, SwarmctlTest
+from swarmctl import FAILED, OK, SWARMCTL, USAGE, WRONG_STATE, SwarmctlTest
 
 NO_COMMAND = 255
 ESCAPE = '\x1d'
@@ -144,9 +144,9 @@ class Shells(StreamsTest):
         self.assertIsNone(s.process.poll())
         s.type(ESCAPE * 3)
         self.assertEqual(s.end(), 0)
-        self.assertIn('connection to session left is closed', s.seen)
+        self.assertRegex(s.seen, r'(?m)^The connection to session left is closed.\r\n$')
         self.assertTrue(s.is_as_before())
-        self.assertEqual(self.job_ends('left', 'shell')['State'], 'done')
+        self.assertEqual(self.job_ends('left', 'shell')['State'], 'canceled')
 
     def test_signals_restore_the_terminal(self):
         self.session('hurt')
@@ -252,8 +252,9 @@ class Commands(StreamsTest):
         self.assertEqual(self.ctl('exec', '--', 'run', 'show', '-q')[0], 'argument show\nargument -q\n')
         self.said('exec', 'run', 'missing', expect=NO_COMMAND, pattern='no program "missing"')
         self.said('exec', 'nope', 'true', expect=NO_COMMAND, pattern='no session "nope"')
-        job = self.jobs('run', 'execute')[0]
-        self.assertEqual(self.json('jobs', str(job['Id']))['ExitCode'], job['ExitCode'])
+        [job] = [j for j in self.jobs('run', 'execute') if j['ExitCode'] == 42]
+        self.assertEqual(self.ctl('wait', str(job['Id']), expect=42), ('', ''))
+        self.said('cancel', str(job['Id']), expect=WRONG_STATE, pattern='ended already')
 
     def test_descriptors_that_are_closed(self):
         self.session('closed')
@@ -274,7 +275,19 @@ class Commands(StreamsTest):
             self.assertEqual((p.stdout.read(), p.stderr.read()), (b'', b''))
             for f in p.stdin, p.stdout, p.stderr:
                 f.close()
-            self.assertEqual(self.job_ends('cut', 'execute')['State'], 'canceled')
+            job = self.job_ends('cut', 'execute')
+            self.assertEqual((job['State'], job['ExitCode']), ('canceled', None))
+            self.said('wait', str(job['Id']), expect=NO_COMMAND, pattern='cancel')
+
+    def test_nobody_reads(self):
+        """As in a pipe to head: it ends, and nothing is said."""
+        self.session('piped')
+        with subprocess.Popen([SWARMCTL, 'exec', 'piped', 'cat'], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            p.stdin.write(b'ready\n')
+            p.stdin.flush()
+            self.assertEqual(p.stdout.readline(), b'ready\n')
+            p.stdout.close()
+            self.assertEqual((p.stderr.read(), p.wait(60)), (b'', 128 + signal.SIGPIPE))
 
     def test_typed(self):
         """The terminal stays cooked, its line and its end come to the command, and it is not the command's when that is over."""

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
+#include <poll.h>
+#include <signal.h>
 #include <systemd/sd-event.h>
 
 #include "follow.h"
@@ -74,9 +76,16 @@ static bool all_ended(const Follow *f) {
         return true;
 }
 
+/* Of a shell or a command that is waited for, here or by `wait`, the exit code is the status. */
+static bool tells_exit_code(const FollowedJob *j) {
+        const char *type = value_string(j->properties, "Type");
+
+        return j->follow->attended || (type && STR_IN_SET(type, "shell", "execute") && streq(j->follow->wanted, "done"));
+}
+
 static void job_ended(FollowedJob *j, int status) {
         j->ended = true;
-        j->status = status != 0 && j->follow->attended ? EXIT_NO_COMMAND : status;
+        j->status = status != 0 && tells_exit_code(j) ? EXIT_NO_COMMAND : status;
         j->follow->finished = all_ended(j->follow);
 }
 
@@ -88,6 +97,13 @@ static int exit_code_of(const FollowedJob *j) {
         return report(EXIT_NO_COMMAND, "What ran in %s has ended, and its exit code is not known.", j->label);
 }
 
+/* As in a pipe to head(1): that is why the command was ended, and nothing to be told. */
+static bool output_is_unread(void) {
+        struct pollfd p = { .fd = STDOUT_FILENO };
+
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+}
+
 /* What is in the properties is the result. */
 static void job_judge(FollowedJob *j) {
         const char *state = value_string(j->properties, "State"), *message = value_string(j->properties, "ErrorMessage");
@@ -96,8 +112,13 @@ static void job_judge(FollowedJob *j) {
                 return;
         if (streq(state, j->follow->wanted)) {
                 job_ended(j, 0);
-                if (j->follow->attended)
+                if (tells_exit_code(j))
                         j->status = exit_code_of(j);
+                return;
+        }
+        if (j->follow->attended && streq(state, "canceled") && output_is_unread()) {
+                job_ended(j, 0);
+                j->status = EXIT_SIGNAL + SIGPIPE;
                 return;
         }
         if (j->follow->bar)

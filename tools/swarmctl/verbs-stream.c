@@ -163,8 +163,10 @@ static int end_shell(Context *c, int how, int signo, const char *session, const 
                 return EXIT_SIGNAL + signo;
         if (how == FORWARD_UNREAD)
                 return EXIT_SIGNAL + SIGPIPE;
+        if (how == FORWARD_ESCAPED && is_attended(c))
+                (void) fputc('\n', stderr);     /* what is left stands where it stood */
         if (is_attended(c))
-                (void) report(0, "%sThe connection to session %s is closed.", how == FORWARD_ESCAPED ? "\n" : "", session);
+                (void) report(0, "The connection to session %s is closed.", session);
         return how == FORWARD_ESCAPED ? 0 : wait_for_command(c, job, session);
 }
 
