@@ -279,6 +279,16 @@ class Commands(StreamsTest):
             self.assertEqual((job['State'], job['ExitCode']), ('canceled', None))
             self.said('wait', str(job['Id']), expect=NO_COMMAND, pattern='cancel')
 
+    def test_canceled_elsewhere(self):
+        self.session('two')
+        with subprocess.Popen([SWARMCTL, 'exec', 'two', 'cat'], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            p.stdin.write(b'ready\n')
+            p.stdin.flush()
+            self.assertEqual(p.stdout.readline(), b'ready\n')
+            self.assertEqual(self.ctl('cancel', str(self.jobs('two', 'execute')[0]['Id'])), ('', ''))
+            self.assertEqual(p.wait(60), NO_COMMAND)
+            self.assertRegex(p.stderr.read(), b'cancel')
+
     def test_nobody_reads(self):
         """As in a pipe to head: it ends, and nothing is said."""
         self.session('piped')
