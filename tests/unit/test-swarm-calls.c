@@ -2,6 +2,8 @@
 
 /* What the Swarm provider asks of an Engine, and what it makes of answers that are lost, late or of no use. */
 
+#include <fcntl.h>
+
 #include "engine-script.h"
 #include "provider/swarm-internal.h"
 
@@ -478,6 +480,75 @@ static void test_rest_without_tasks(void **state) {
         world_close(&w);
 }
 
+static unsigned count_fds(void) {
+        unsigned n = 0;
+
+        for (int fd = 0; fd < 256; fd++)
+                n += fcntl(fd, F_GETFD) >= 0;
+        return n;
+}
+
+static void on_begun(void *userdata) {
+        fail();
+}
+
+static void on_command_done(void *userdata, int r, const Refusal *refusal, int exit_code) {
+        assert_int_equal(exit_code, -1);
+        on_done(userdata, r, refusal);
+}
+
+/* A session that has no task has no container to go into, and one whose node has no agent no way. What was handed over with the call is
+ * closed with it, also where it is given up. */
+static void test_nothing_to_go_into(void **state) {
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+                { "GET /v1.44/tasks", "200 OK", NULL, "[]" },
+        };
+        static const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .version = 7, .replicas = 1 };
+        const ProviderCommand command = { .session = "abc", .fds = (const int[]) { 0, 1, 2 }, .n_fds = 3 };
+        const ProviderLogs logs = { .session = "abc", .fd = 1 };
+        const RefusalCode wanted[] = { REFUSAL_WRONG_STATE, REFUSAL_WRONG_STATE, REFUSAL_PROVIDER_UNAVAILABLE };
+        SwarmSession *ss;
+        ProviderCall *call;
+        unsigned before;
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        assert_true(w.p->vtable->capabilities & PROVIDER_CAN_EXECUTE);
+        assert_true(w.p->vtable->capabilities & PROVIDER_CAN_READ_LOGS);
+        assert_int_equal(swarm_session_update(swarm_of(w.p), &service, &ss), 0);
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
+                if (i == 2)
+                        swarm_session_set_task(ss, &(const SwarmTask) {
+                                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING,
+                        });
+                w.done = false;
+                if (i == 1)
+                        assert_int_equal(w.p->vtable->read_logs(w.p, &logs, on_begun, on_done, &w, &call), 0);
+                else
+                        assert_int_equal(w.p->vtable->execute(w.p, &command, on_begun, on_command_done, &w, &call), 0);
+                assert_false(w.done);
+                while (!w.done)
+                        assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
+                assert_int_equal(w.result, -EBADRQC);
+                assert_int_equal(w.code, wanted[i]);
+        }
+        before = count_fds();
+        assert_int_equal(w.p->vtable->execute(w.p, &command, on_begun, on_command_done, &w, &call), 0);
+        assert_true(count_fds() > before);
+        provider_call_cancel(call);
+        assert_int_equal(w.p->vtable->read_logs(w.p, &logs, on_begun, on_done, &w, &call), 0);
+        provider_call_cancel(call);
+        assert_int_equal(count_fds(), before);
+        assert_int_equal(w.p->vtable->execute(w.p, &(const ProviderCommand) { .session = "abc", .fds = command.fds, .n_fds = 1 }, on_begun,
+                                              on_command_done, &w, &call), -EINVAL);
+        assert_int_equal(w.p->vtable->read_logs(w.p, &(const ProviderLogs) { .session = "abc", .fd = -1 }, on_begun, on_done, &w, &call), -EBADF);
+        assert_int_equal(count_fds(), before);
+        world_close(&w);
+}
+
 static void free_provider(Provider *p, const ProviderObservation *o, void *userdata) {
         World *w = userdata;
 
@@ -590,7 +661,7 @@ int main(void) {
                 cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_mapped_users),
                 cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
                 cmocka_unit_test(test_copied), cmocka_unit_test(test_copied_and_absent),
-                cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks),
+                cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks), cmocka_unit_test(test_nothing_to_go_into),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
