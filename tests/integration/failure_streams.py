@@ -218,7 +218,7 @@ def output(w):
 def left_by_its_caller(w):
     """Who went away takes the command along, also one that does not want to go."""
     w.session()
-    with Terminal(w, command=V("as", ["sleep", "4241"])) as t:
+    with Terminal(w, command=V("as", ["sleep", "4241"]), user=V("s", "1000")) as t:
         there(w, "sleep 4241")
         t.close()
         t.ends("failed")
@@ -236,6 +236,40 @@ def left_by_its_caller(w):
         w.bus.call(t.job, JOB, "Cancel", "t", 0)
         t.ends("canceled")
     gone(w, "sleep 4243")
+
+
+def refused(w, method, path, body=None):
+    """Docker says no, because the container is paused."""
+    try:
+        w.engine.request(method, path, body)
+    except EngineError as e:
+        assert " 409 " in str(e) and "paused" in str(e), str(e)
+        return
+    raise AssertionError(f"{method} {path} was done")
+
+
+def begun_while_paused(w):
+    """What Docker does with commands of a paused container; ours waits for it to go on."""
+    w.session()
+    container = w.container(w.name)["Id"]
+    ours = {"AttachStdout": True, "Tty": True, "Cmd": ["sleep", "4249"]}
+    early, late = (w.engine.request("POST", f"/containers/{container}/exec", ours)["Id"] for _ in range(2))
+    w.engine.request("POST", f"/exec/{early}/start", {"Detach": True, "Tty": True})
+    there(w, "sleep 4249")
+    w.docker("pause", container)
+    refused(w, "POST", f"/exec/{late}/start", {"Detach": True, "Tty": True})
+    refused(w, "POST", f"/containers/{container}/exec", ours)
+    refused(w, "POST", f"/exec/{early}/resize?h=30&w=90")
+    assert w.engine.get(f"/exec/{early}/json")["Running"]
+    found = []
+    runner = threading.Thread(target=lambda: found.append(run(w, "echo", "late")))
+    runner.start()
+    wait_for(lambda: "is paused, unpause" in w.daemon.tail(50), "the service to be refused")
+    w.docker("unpause", container)
+    runner.join()
+    assert found == [("late\n", "")], found
+    os.kill(w.engine.get(f"/exec/{early}/json")["Pid"], signal.SIGKILL)
+    gone(w, "sleep 4249")
 
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/home/user/new; mv /home/user/new /home/user/count; done"
@@ -385,10 +419,11 @@ CASES = (
     ("stream: output", output),
     ("stream: left by its caller", left_by_its_caller),
     ("stream: many shells", many_shells),
+    ("stream: begun while it is paused", begun_while_paused),
     ("stream: saved under a shell", saved_under_a_shell),
     ("stream: hibernated under a shell", hibernated_under_a_shell),
     ("stream: stopped under a shell", stopped_under_a_shell),
     ("stream: the service is killed under a shell", killed_service),
     ("stream: the Engine stops under a shell", lambda w: engine_ends_under_a_shell(w, "stop")),
-    ("stream: the Engine is killed under a shell", lambda w: engine_ends_under_a_shell(w, "kill")),
+    ("stream: the Engine is killed under a shell", lambda w: engine_ends_under_a_shell(w, "crash")),
 )
