@@ -15,10 +15,12 @@ static void on_begun(void *userdata) {
         c->begun(c->userdata);
 }
 
-static bool has_container(SwarmCall *c) {
-        if (!c->container)
-                swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm. Start it first.", swarm_call_subject(c));
-        return c->container;
+/* NULL: the call is over, and freed. */
+static Agent *find_agent(SwarmCall *c) {
+        if (c->container)
+                return swarm_call_agent(c);
+        swarm_call_refuse(c, REFUSAL_WRONG_STATE, "Session %s has no container in the Swarm. Start it first.", swarm_call_subject(c));
+        return NULL;
 }
 
 /* ---- commands */
@@ -33,7 +35,7 @@ static void on_command_done(void *userdata, int r, const Refusal *refusal, int e
 }
 
 static void step_execute(SwarmCall *c) {
-        Agent *agent = has_container(c) ? swarm_call_agent(c) : NULL;
+        Agent *agent = find_agent(c);
         int r;
 
         if (!agent)
@@ -59,7 +61,7 @@ int swarm_execute(Provider *p, const ProviderCommand *command, provider_begun_cb
 /* ---- output */
 
 static void step_read_logs(SwarmCall *c) {
-        Agent *agent = has_container(c) ? swarm_call_agent(c) : NULL;
+        Agent *agent = find_agent(c);
         int r;
 
         if (!agent)
