@@ -98,6 +98,19 @@ ok "the journal has the fields" '
 
 ok "the catalog explains" 'journalctl -x -u swarm-orchestratord | grep "Subject: Session one was restored"'
 
+ok "the sandbox carries commands and shells, and ends what nobody reaches any more" '
+        test "$(echo in | swarmctl exec one cat)" = in
+        if swarmctl exec one sh -c "exit 7" </dev/null; then exit 1; else test $? = 7; fi
+        if echo "tty; exit 5" | swarmctl shell one >/tmp/shown; then exit 1; else test $? = 5; fi
+        grep /dev/pts /tmp/shown
+        swarmctl logs one >/dev/null
+        sleep 98765 | swarmctl shell one sleep 4321 >/tmp/shown & client=$!
+        until-true 30 "pgrep -fx \"sleep 4321\""
+        kill -KILL $client
+        until-true 30 "! pgrep -fx \"sleep 4321\""
+        pkill -fx "sleep 98765"
+        until-true 30 "test -z \"\$(ls /run/swarm-orchestrator/commands)\""'
+
 ok "reload is taken" '
         printf "[Limits]\nSessionsPerUserMax=7\nNoSuchKey=1\n" >/etc/swarm-orchestrator/orchestrator.conf.d/60-limits.conf
         systemctl reload swarm-orchestratord
