@@ -13,6 +13,7 @@ struct AgentFreeze {
         Timer *timer;                   /* the next attempt */
         Backoff backoff;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
+        bool asked;                     /* the Engine, which had no command to begin any more */
         bool half;                      /* a try has failed, and may have left it to be frozen later */
         agent_freeze_cb cb;             /* NULL: abandoned */
         void *userdata;
@@ -361,10 +362,38 @@ static void on_looked_before(const EngineAnswer *answer, void *userdata) {
         freeze_go_on(f, f->cb ? freeze_send(f) : -ECANCELED);
 }
 
+static int freeze_begin(AgentFreeze *f) {
+        f->asked = true;
+        f->deadline_usec = agent_now(CLOCK_BOOTTIME) + FREEZE_TIMEOUT_USEC;
+        agent_streams_hold(f->agent, f->container);
+        return freeze_send(f);
+}
+
+/* A command that is frozen while it begins holds up its shim for good: the Engine waits for it, with the thaw as well, until somebody
+ * writes to the cgroup. None begins that finds the note (agent-execute.c); those that did not are waited for. */
+static void freeze_when_begun(AgentFreeze *f) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+        usec_t wait = backoff_next(&f->backoff);
+        int r;
+
+        if (!f->cb)
+                freeze_undo(f, -ECANCELED, NULL);
+        else if (!agent_processes_begin(f->agent, f->container))
+                freeze_go_on(f, freeze_begin(f));
+        else if (agent_now(CLOCK_BOOTTIME) + wait >= f->deadline_usec || timer_arm(f->timer, wait) < 0) {
+                r = refuse(&refusal, REFUSAL_BUSY, "Container %.*s is not frozen: a command is still about to begin in it, and frozen it would never get there. Try again when it "
+                           "has begun, or restart the Docker Engine if that never comes.", CONTAINER_SHORT, f->container);
+                freeze_undo(f, r, TAKE_PTR(refusal));
+        }
+}
+
 static void on_freeze_timer(void *userdata) {
         AgentFreeze *f = userdata;
 
-        freeze_go_on(f, f->cb ? freeze_ask(f, "GET", "json", on_looked_before) : -ECANCELED);
+        if (f->asked)
+                freeze_go_on(f, f->cb ? freeze_ask(f, "GET", "json", on_looked_before) : -ECANCELED);
+        else
+                freeze_when_begun(f);
 }
 
 int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret) {
@@ -386,10 +415,8 @@ int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *user
                 r = timer_new(a->event, on_freeze_timer, f, &f->timer);
         if (r >= 0)
                 r = note_write_frozen(a->frozen_dir, container);
-        if (r >= 0) {
-                agent_streams_hold(a, container);
-                r = freeze_send(f);
-        }
+        if (r >= 0)
+                r = agent_processes_begin(a, container) ? timer_arm(f->timer, backoff_next(&f->backoff)) : freeze_begin(f);
         if (r < 0) {
                 if (f->container)
                         (void) note_remove(a->frozen_dir, container);

@@ -361,6 +361,8 @@ AgentProcess *agent_process_over(AgentProcess *p);
  * once, from the loop, when it has ended or cannot be ended; NULL: nobody waits for that. */
 void agent_process_end(AgentProcess *p, event_cb cb, void *userdata);
 void agent_process_forget(AgentProcess *p);             /* nobody waits any more; NULL is fine */
+/* One was asked for, and the Engine has not said yet that it is there. */
+bool agent_processes_begin(const Agent *a, const char *container);
 /* Ends those of which a note says that an agent before this one has left them. */
 int agent_processes_noted(Agent *a);
 /* Hangs them up; the next agent does the rest. */

@@ -25,6 +25,7 @@ struct AgentProcess {
         char *container, *exec;
         int fd;                         /* -EBADF: not found yet */
         pid_t pid;                      /* which it is of; 0: none yet */
+        bool begun;                     /* the Engine has named it */
         bool confirmed;                 /* that it is of this process */
         bool gone;                      /* there is none, or none that is ours to signal */
         usec_t deadline_usec;           /* CLOCK_BOOTTIME: until it is there */
@@ -108,6 +109,7 @@ static void open_process(AgentProcess *p, pid_t pid) {
 static void on_told(AgentProcess *p, pid_t pid) {
         bool same = p->fd >= 0 && p->pid == pid;
 
+        p->begun = true;
         if (same && is_of_container(p, pid)) {
                 p->confirmed = true;
                 step(p);
@@ -237,6 +239,15 @@ void agent_process_forget(AgentProcess *p) {
 }
 
 /* ---- all of them */
+
+bool agent_processes_begin(const Agent *a, const char *container) {
+        const AgentProcess *p;
+
+        DL_FOREACH(a->processes, p)
+                if (!p->begun && !p->gone && streq(p->container, container))
+                        return true;
+        return false;
+}
 
 static int process_add(Agent *a, const char *container, const char *exec, AgentProcess **ret) {
         AgentProcess *p = calloc(1, sizeof(*p));

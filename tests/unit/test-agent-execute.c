@@ -260,6 +260,7 @@ static void test_held_while_frozen(void **state) {
         unsigned done;
         NEED_CGROUP(f);
 
+        command_start(f, false);
         stream_modes(f, "wait");
         assert_int_equal(execute(f, NULL), 0);
         UNTIL(f, f->n_begun == 1);
@@ -274,7 +275,35 @@ static void test_held_while_frozen(void **state) {
         assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
         UNTIL(f, stream_state(f) != 'T');
         f->n_done = 0;
-        MODEL(f, m->command_code = 7);
+        command_end(f, 7);
+        stream_ends(f, HELD);
+        run_until(f, 1);
+        assert_int_equal(f->exit_code, 7);
+}
+
+/* Frozen while it begins it would hold up the Engine, which then thaws nothing. */
+static void test_begins_before_the_freeze(void **state) {
+        Fixture *f = *state;
+        unsigned done;
+        NEED_CGROUP(f);
+
+        stream_modes(f, "wait");
+        assert_int_equal(execute(f, NULL), 0);
+        UNTIL(f, f->n_begun == 1);
+        done = f->n_done;
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", NULL), 0);
+        run_for(f, 500 * USEC_PER_MSEC);
+        assert_int_equal(MODEL(f, m->n_pause), 0);
+        assert_int_not_equal(stream_state(f), 'T');
+        command_start(f, false);
+        run_until(f, done + 1);
+        assert_int_equal(f->r, 0);
+        assert_int_equal(MODEL(f, m->n_pause), 1);
+        UNTIL(f, stream_state(f) == 'T');
+        assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
+        UNTIL(f, stream_state(f) != 'T');
+        f->n_done = 0;
+        command_end(f, 7);
         stream_ends(f, HELD);
         run_until(f, 1);
         assert_int_equal(f->exit_code, 7);
@@ -285,6 +314,7 @@ static void test_killed_while_frozen(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
 
+        command_start(f, false);
         stream_modes(f, "wait");
         assert_int_equal(execute(f, NULL), 0);
         UNTIL(f, f->n_begun == 1);
@@ -293,7 +323,7 @@ static void test_killed_while_frozen(void **state) {
         UNTIL(f, stream_state(f) == 'T');
         assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
         f->n_done = 0;
-        MODEL(f, m->command_code = 137);
+        command_end(f, 137);
         stream_ends(f, HELD);
         run_until(f, 1);
         assert_int_equal(f->r, -EBADRQC);
@@ -595,7 +625,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_exit_code), TEST(test_ends_behind_its_output), TEST(test_descriptors), TEST(test_shell), TEST(test_bad_request),
                 TEST(test_refused), TEST(test_not_created), TEST(test_paused_for_a_moment), TEST(test_paused_by_somebody),
-                TEST(test_waits_for_our_thaw), TEST(test_held_while_frozen), TEST(test_killed_while_frozen), TEST(test_sizes),
+                TEST(test_waits_for_our_thaw), TEST(test_held_while_frozen), TEST(test_begins_before_the_freeze),
+                TEST(test_killed_while_frozen), TEST(test_sizes),
                 TEST(test_caller_gone), TEST(test_caller_gone_behind_its_end), TEST(test_hangup_ignored), TEST(test_canceled),
                 TEST(test_canceled_at_its_begin), TEST(test_canceled_while_frozen), TEST(test_process_of_another), TEST(test_left_behind),
                 TEST(test_left_running), TEST(test_left_notes), TEST(test_container_ended), TEST(test_engine_away), TEST(test_stream_broken),
