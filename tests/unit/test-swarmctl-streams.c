@@ -112,7 +112,10 @@ static void test_times(void **state) {
         } cases[] = {
                 { "now", NOW }, { "today", AT(0, 0, 0) }, { "yesterday", AT(0, 0, 0) - 86400 * USEC_PER_SEC },
                 { "tomorrow", AT(24, 0, 0) }, { "-1h", NOW - 3600 * USEC_PER_SEC }, { "+30s", NOW + 30 * USEC_PER_SEC },
-                { "1h 30min ago", NOW - 5400 * USEC_PER_SEC }, { "-0", NOW }, { "@1.5", 1500000 }, { "@1795429230", AT(10, 20, 30) },
+                { "1h 30min ago", NOW - 5400 * USEC_PER_SEC },
+                /* as people write it to journalctl */
+                { "1 hour ago", NOW - 3600 * USEC_PER_SEC }, { "2 hours 1 minute ago", NOW - 7260 * USEC_PER_SEC },
+                { "10 minutes ago", NOW - 600 * USEC_PER_SEC }, { "2 seconds ago", NOW - 2 * USEC_PER_SEC }, { "-1week", NOW - 7 * 86400 * USEC_PER_SEC }, { "-0", NOW }, { "@1.5", 1500000 }, { "@1795429230", AT(10, 20, 30) },
                 { "@0.000001999", 1 }, { "2026-11-23", AT(0, 0, 0) }, { "2026-11-23 10:20", AT(10, 20, 0) },
                 { "2026-11-23 10:20:30.5", NOW }, { "2026-11-23T10:20:30.500000000Z", NOW }, { "2026-11-23T10:20:30+01:00", AT(9, 20, 30) },
                 { "2026-11-23 10:20:30 UTC", AT(10, 20, 30) }, { "2026-11-23T10:20:30-0200", AT(12, 20, 30) }, { "10:20", AT(10, 20, 0) },
