@@ -259,8 +259,8 @@ static void on_process_ended(void *userdata) {
                                CONTAINER_SHORT, e->container);
         else
                 finish_refused(e, REFUSAL_PROVIDER_FAILED,
-                               "The connection to the command in container %.*s broke, so that was ended: %s. See the Docker Engine's journal.",
-                               CONTAINER_SHORT, e->container, e->end_message ?: "the Docker Engine has closed it");
+                               "What the command in container %.*s reads and writes cannot be carried on, so it was ended: %s.",
+                               CONTAINER_SHORT, e->container, e->end_message ?: "the Docker Engine has closed the connection");
 }
 
 static void end_command(Execute *e) {
