@@ -39,7 +39,7 @@ static int refuse_entries(Reader *in) {
 
 static int read_strv(Reader *in, Strv *ret) {
         _cleanup_strv_ Strv v = calloc(BUS_OPTION_ENTRIES_MAX + 1, sizeof(char *));
-        const char *s;
+        const char *s = NULL;
         int r;
 
         if (!v)
