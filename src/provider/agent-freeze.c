@@ -37,6 +37,7 @@ struct AgentThaw {
         Timer *timer;                   /* the next attempt */
         Backoff backoff;
         usec_t deadline_usec;           /* CLOCK_BOOTTIME */
+        Timer *silence;                 /* of the Engine */
         char *freeze_file;              /* by which it can be thawed by hand, and not by the service */
         AgentThawWait *waits;
         AgentThaw *prev, *next;
@@ -48,6 +49,7 @@ static void thaw_free(AgentThaw *t) {
         DL_DELETE(t->agent->thaws, t);
         engine_call_cancel(t->request);
         timer_free(t->timer);
+        timer_free(t->silence);
         while (t->waits) {
                 AgentThawWait *w = t->waits;
                 DL_DELETE(t->waits, w);
@@ -169,16 +171,37 @@ static void on_unpaused(const EngineAnswer *answer, void *userdata) {
         AgentThaw *t = userdata;
 
         t->request = NULL;
+        timer_disarm(t->silence);
         if (answer->outcome == ENGINE_OK || answer->status == 404 || answer_has(answer, "is not running"))
                 thaw_done(t);
         else if (answer_has(answer, "is not paused"))
                 thaw_go_on(t, thaw_ask(t, "GET", "json", on_looked));
-        else
+        else {
+                /* Its runtime thaws only what is frozen, and the Engine goes on to take it for that. */
+                if (answer_has(answer, "container not paused") && agent_now(CLOCK_BOOTTIME) + THAW_SILENCE_USEC < t->deadline_usec)
+                        (void) agent_set_frozen(t->container, true);
                 thaw_again_or_fail(t, answer);
+        }
 }
 
 static int thaw_send(AgentThaw *t) {
-        return thaw_ask(t, "POST", "unpause", on_unpaused);
+        int r = timer_arm(t->silence, THAW_SILENCE_USEC);
+
+        return r < 0 ? r : thaw_ask(t, "POST", "unpause", on_unpaused);
+}
+
+/* Whatever began a process in the container just as it was frozen, be it docker exec or a health check, waits for that process,
+ * which is frozen, and the Engine waits for it with all that is asked about the container, the thaw included. It goes on when the kernel
+ * lets that process run. */
+static void on_silence(void *userdata) {
+        AgentThaw *t = userdata;
+        int r = agent_set_frozen(t->container, false);
+
+        if (r < 0)
+                log_debug("Container %.*s cannot be thawed without the Docker Engine: %s", CONTAINER_SHORT, t->container, strerror(-r));
+        else
+                log_info("Container %.*s is thawed without the Docker Engine at %s, which does not answer.", CONTAINER_SHORT, t->container,
+                         engine_socket(t->agent->engine));
 }
 
 static void on_thaw_timer(void *userdata) {
@@ -211,6 +234,8 @@ static int thaw_new(Agent *a, const char *container, AgentThaw **ret) {
         r = free_and_strdup(&t->container, container);
         if (r >= 0)
                 r = timer_new(a->event, on_thaw_timer, t, &t->timer);
+        if (r >= 0)
+                r = timer_new(a->event, on_silence, t, &t->silence);
         if (r >= 0)
                 r = thaw_send(t);
         if (r < 0) {

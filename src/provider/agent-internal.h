@@ -18,6 +18,7 @@
 #define INSPECT_TIMEOUT_USEC (10 * USEC_PER_SEC)
 #define FREEZE_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define THAW_TIMEOUT_USEC (60 * USEC_PER_SEC)           /* with all retries; the note stays for the next attempt */
+#define THAW_SILENCE_USEC (5 * USEC_PER_SEC)            /* until what the Engine does not thaw is thawed without it */
 #define SETTLE_USEC (50 * USEC_PER_MSEC)                /* until it is looked again whether a thaw is over */
 #define KILL_TIMEOUT_USEC (30 * USEC_PER_SEC)           /* from SIGKILL until it is seen to have exited */
 #define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)        /* of a container with all its files */
@@ -168,6 +169,9 @@ int agent_end_others(pid_t first);
 int agent_end_main(pid_t first);
 /* Thaws what is frozen, or is to be, without the Engine, with version 2 of control groups. -EACCES, -EROFS: the service may not. */
 int agent_let_run(pid_t first);
+/* Freezes or thaws what the Engine knows to be frozen, behind its back, whichever version of control groups it is in. Found by the
+ * container's id, for an Engine that is stuck tells no process of it. -ENOENT: no process is in it. */
+int agent_set_frozen(const char *container, bool frozen);
 /* One process, whoever's it is. -EPERM: without CAP_KILL; -ESRCH: it has ended. */
 int agent_signal_process(int pidfd, int signo);
 

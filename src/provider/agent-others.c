@@ -4,6 +4,7 @@
  * The kernel ends the others when the first one has given back its memory, which takes a while if it is much; until then they
  * would run, and what they wrote would be in no generation. A signal that they have got while frozen lets none run again. */
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/capability.h>
@@ -146,6 +147,72 @@ int agent_let_run(pid_t first) {
         before = use_capability(CAP_DAC_OVERRIDE);
         fd = open(file, O_WRONLY | O_CLOEXEC);
         r = fd < 0 ? -errno : write_full(fd, "0", 1);
+        lay_down(before);
+        return r;
+}
+
+/* ---- a freezer that the Engine cannot get at */
+
+typedef struct Freezer {
+        const char *controller, *file, *thaw, *freeze;
+} Freezer;
+
+static const Freezer freezers[] = {
+        { "freezer", "freezer.state", "THAWED", "FROZEN" },
+        { "", "cgroup.freeze", "0", "1" },
+};
+
+/* A process may be in a group below its container's, which bears its id. */
+static int freezer_of(pid_t pid, const Freezer *f, const char *container, char **ret) {
+        _cleanup_free_ char *path = NULL;
+        int r = cgroup_file(pid, f->controller, f->file, &path);
+        char *p = r >= 0 ? strstr(path, container) : NULL;
+
+        if (!p)
+                return r < 0 ? r : -ENOENT;
+        p[strcspn(p, "/")] = 0;
+        *ret = strformat("%s/%s", path, f->file);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int find_freezer(const char *container, const Freezer **ret, char **ret_file) {
+        DIR *d = opendir("/proc");
+        struct dirent *entry;
+        int r = -ENOENT;
+
+        if (!d)
+                return -errno;
+        while (r < 0 && r != -ENOMEM && (entry = readdir(d))) {
+                _cleanup_free_ char *cgroups = NULL;
+                char path[64];
+                uint64_t pid;
+
+                if (parse_u64(entry->d_name, &pid) < 0 || pid > INT32_MAX)
+                        continue;
+                (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", pid);
+                if (read_file(path, PROC_FILE_MAX, &cgroups) < 0 || !strstr(cgroups, container))
+                        continue;
+                for (size_t i = 0; i < ELEMENTSOF(freezers) && r < 0; i++) {
+                        r = freezer_of((pid_t) pid, freezers + i, container, ret_file);
+                        *ret = freezers + i;
+                }
+        }
+        closedir(d);
+        return r;
+}
+
+int agent_set_frozen(const char *container, bool frozen) {
+        _cleanup_free_ char *file = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        const Freezer *f = freezers;
+        cap_t before;
+        int r = find_freezer(container, &f, &file);
+
+        if (r < 0)
+                return r;
+        before = use_capability(CAP_DAC_OVERRIDE);
+        fd = open(file, O_WRONLY | O_CLOEXEC);
+        r = fd < 0 ? -errno : write_full(fd, frozen ? f->freeze : f->thaw, strlen(frozen ? f->freeze : f->thaw));
         lay_down(before);
         return r;
 }

@@ -272,6 +272,37 @@ def begun_while_paused(w):
     gone(w, "sleep 4249")
 
 
+def begun_by_another(w):
+    """docker exec, which nobody tells of a freeze: what it begins just then is frozen half begun, and the Engine waits for it."""
+    w.session()
+    container = w.container(w.name)["Id"]
+    over, said = threading.Event(), []
+
+    def execute_on():
+        while not over.is_set():
+            done = subprocess.run(["docker", "-H", f"unix://{w.rig.folder}/docker.sock", "exec", container, "true"],
+                                  check=False, capture_output=True)
+            said.append(done.stderr if done.returncode else b"done")
+
+    others = [threading.Thread(target=execute_on) for _ in range(6)]
+    for t in others:
+        t.start()
+    try:
+        for _ in range(10):
+            job = w.bus.wait_job(w.bus.verb("Snapshot", w.name), seconds=180)
+            assert job["State"] in ("done", "failed"), job
+            wait_for(lambda: not w.paused(w.name), "it to go on")
+    finally:
+        over.set()
+        for t in others:
+            t.join()
+    assert said.count(b"done") > 3, said[:3]
+    run(w, "true")
+    w.bus.do("Hibernate", w.name)
+    w.bus.do("Restore", w.name)
+    w.runs()
+
+
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/home/user/new; mv /home/user/new /home/user/count; done"
 
 
@@ -420,6 +451,7 @@ CASES = (
     ("stream: left by its caller", left_by_its_caller),
     ("stream: many shells", many_shells),
     ("stream: begun while it is paused", begun_while_paused),
+    ("stream: begun by somebody else", begun_by_another),
     ("stream: saved under a shell", saved_under_a_shell),
     ("stream: hibernated under a shell", hibernated_under_a_shell),
     ("stream: stopped under a shell", stopped_under_a_shell),
