@@ -142,8 +142,12 @@ static void on_looked(const EngineAnswer *answer, void *userdata) {
                 on_told(p, pid);
         else if (json_is_integer(json_at(answer->json, "ExitCode")) || agent_now(CLOCK_BOOTTIME) >= p->deadline_usec)
                 give_up(p);
-        else
+        else {
+                /* Canceled before the Engine was asked to begin it: it would have by now. */
+                if (p->ending && agent_now(CLOCK_BOOTTIME) + COMMAND_BEGIN_USEC >= p->deadline_usec + USEC_PER_SEC)
+                        p->begun = true;
                 again(p);
+        }
 }
 
 static void look(AgentProcess *p) {

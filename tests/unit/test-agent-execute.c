@@ -254,6 +254,23 @@ static void test_waits_for_our_thaw(void **state) {
         assert_int_equal(MODEL(f, m->n_create), 1);
 }
 
+/* It has not begun, and never will: no freeze waits for it. */
+static void test_canceled_before_freeze(void **state) {
+        Fixture *f = *state;
+        ProviderCall *call;
+        NEED_CGROUP(f);
+
+        stream_modes(f, "wait");
+        assert_int_equal(execute(f, &call), 0);
+        UNTIL(f, f->n_begun == 1);
+        provider_call_cancel(call);
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", NULL), 0);
+        run_for(f, 3 * USEC_PER_SEC);
+        assert_int_equal(MODEL(f, m->n_pause), 1);
+        run_until(f, 1);
+        assert_int_equal(f->r, 0);
+}
+
 /* Nothing goes to it from the freeze on, and all of it again after the thaw. */
 static void test_held_while_frozen(void **state) {
         Fixture *f = *state;
@@ -623,6 +640,7 @@ static void test_no_logs(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                TEST(test_canceled_before_freeze),
                 TEST(test_exit_code), TEST(test_ends_behind_its_output), TEST(test_descriptors), TEST(test_shell), TEST(test_bad_request),
                 TEST(test_refused), TEST(test_not_created), TEST(test_paused_for_a_moment), TEST(test_paused_by_somebody),
                 TEST(test_waits_for_our_thaw), TEST(test_held_while_frozen), TEST(test_begins_before_the_freeze),
