@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "front/front-internal.h"
 
@@ -163,13 +164,33 @@ int method_session_open_shell(sd_bus_message *m, void *userdata, sd_bus_error *r
         return open_shell(&c, &o, reterr);
 }
 
-/* The kernel is asked for the mode alone: anything more may ask the file system that the file is of, which may be the caller's own
+/* The kernel tells who listens at a local socket by whom each message was written, and that is swarm-stream: journald would note what a
+ * command writes as the service's own words. What is connected stays so, but for datagrams. */
+static bool is_foreign_socket(int fd, uid_t uid) {
+        struct ucred peer = { .uid = UID_UNSET };
+        int domain, type = SOCK_DGRAM;
+        socklen_t n = sizeof(domain);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 || domain != AF_UNIX)
+                return false;
+        n = sizeof(type);
+        (void) getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n);
+        n = sizeof(peer);
+        (void) getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n);
+        return type == SOCK_DGRAM || peer.uid != uid;
+}
+
+/* Of files the kernel is asked for the mode alone: anything more may ask the file system that the file is of, which may be the caller's own
  * and need not answer. */
 static int check_descriptor(const Call *c, const char *name, int fd, bool write, Refusal **reterr_refusal) {
         int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE;
 
         if (flags < 0)
                 return -errno;
+        if (write && is_foreign_socket(fd, c->uid))
+                return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT,
+                              "%s: `%s` is a socket whose other end is not yours, or may become somebody else's, who would take this service for the sender. Pass a pipe.",
+                              c->member, name);
         if (!(flags & O_PATH) && (mode == O_RDWR || mode == (write ? O_WRONLY : O_RDONLY)))
                 return 0;
         return refuse(reterr_refusal, REFUSAL_INVALID_ARGUMENT, "%s: `%s` is a descriptor that cannot be %s. Open it for that.", c->member, name,

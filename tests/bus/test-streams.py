@@ -194,6 +194,21 @@ class Arguments(StreamTest):
             bad.call(NAME, PATH, MANAGER, 'ExecuteInSession', 'sasuuua{sv}t', 'hers', ['true'], 0, 1, 2, {}, 0)
         self.ends(self.execute('true'), 'done', 0)
 
+    def test_sockets_of_others(self):
+        """Who listens there would take the service for who writes. These are root's, who made them."""
+        here, there = socket.socketpair()
+        datagrams, others = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with here, there, datagrams, others:
+            for who, fd in ((self.alice, there), (self.alice, datagrams), (self.root, datagrams)):
+                for name in ('stdout', 'stderr'):
+                    self.refused(INVALID, f'ExecuteInSession: `{name}` is a socket whose other end is not yours', self.execute, 'true', who=who,
+                                 **{name: fd.fileno()})
+            self.ends(self.execute('true', stdin=there.fileno()), 'done', 0)
+            job = self.execute('show', 'this', who=self.root, stdout=there.fileno())
+            self.assertEqual(self.root.wait_job(job, 'done')['ExitCode'], 0)
+            there.close()
+            self.assertEqual(read_until(here.fileno(), None), b'argument show\nargument this\n')
+
     def test_states(self):
         self.alice.run('rests')
         self.alice.wait_job(self.alice.verb('Stop', 'rests'))

@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -261,6 +262,21 @@ class Commands(StreamsTest):
         for closed in ('<&-', '>&-', '2>&-', '<&- >&- 2>&-'):
             done = subprocess.run(['sh', '-c', f'"$0" exec closed false {closed}', SWARMCTL], env=self.env, timeout=60, capture_output=True)
             self.assertEqual((done.returncode, done.stdout, done.stderr), (1, b'', b''), closed)
+
+    def test_output_to_a_socket(self):
+        """Of the kind that the service takes from nobody: the client writes there itself."""
+        self.session('sockets')
+        for there, here in (socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)):
+            with there, here:
+                done = subprocess.run([SWARMCTL, 'exec', 'sockets', 'cat'], env=self.env, input=b'one\nerror\nexit 3\n', stdout=here, stderr=here,
+                                      timeout=60)
+                self.assertEqual(done.returncode, 3)
+                here.close()
+                there.settimeout(60)
+                found = b''
+                while len(found) < len(b'one\nerror\nexit 3\nerror\n'):
+                    found += there.recv(4096)
+                self.assertEqual(sorted(found.splitlines()), [b'error', b'error', b'exit 3', b'one'])
 
     def test_interrupted(self):
         self.session('cut')

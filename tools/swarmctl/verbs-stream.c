@@ -8,6 +8,7 @@
 
 #include "follow.h"
 #include "forward.h"
+#include "outlet.h"
 #include "output.h"
 #include "pump.h"
 
@@ -192,7 +193,7 @@ int verb_shell(Context *c, char *const *words) {
         return end_shell(c, r, signo, words[0], job);
 }
 
-static int start_command(Context *c, const char *session, int input, char **ret_job) {
+static int start_command(Context *c, const char *session, const int fds[static 3], char **ret_job) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         const char *job;
 
@@ -203,7 +204,7 @@ static int start_command(Context *c, const char *session, int input, char **ret_
         if (r >= 0)
                 r = sd_bus_message_append_strv(m, c->args->command);
         if (r >= 0)
-                r = sd_bus_message_append(m, "hhh", input, STDOUT_FILENO, STDERR_FILENO);
+                r = sd_bus_message_append(m, "hhh", fds[0], fds[1], fds[2]);
         if (r >= 0)
                 r = append_end(m, c->args, exec_options, ELEMENTSOF(exec_options));
         if (r >= 0)
@@ -214,22 +215,35 @@ static int start_command(Context *c, const char *session, int input, char **ret_
         return r < 0 ? r : free_and_strdup(ret_job, job);
 }
 
-static int run_command(Context *c, const char *session, Follow *follow) {
-        _cleanup_(pump_freep) Pump *pump = NULL;
+/* Its ends of the descriptors are closed when this returns. */
+static int begin_command(Context *c, const char *session, Follow *follow, Pump **ret_pump, Outlet *ret_outlets[static 2]) {
+        _cleanup_close_ int input = -1, output = -1, errors = -1;
         sd_event *event = follow_attend(follow);
-        _cleanup_close_ int input = -1;
         _cleanup_free_ char *job = NULL;
 
-        int r = pump_new(event, STDIN_FILENO, &pump, &input);
+        int r = pump_new(event, STDIN_FILENO, ret_pump, &input);
         if (r >= 0)
-                r = start_command(c, session, input, &job);
-        if (r != 0)
-                return no_command(r);
-        closep(&input);
-        input = -1;
-        r = follow_add(follow, job, session);
+                r = outlet_new(event, STDOUT_FILENO, &ret_outlets[0], &output);
+        if (r >= 0)
+                r = outlet_new(event, STDERR_FILENO, &ret_outlets[1], &errors);
+        if (r >= 0)
+                r = start_command(c, session, (const int[]) { input, output, errors }, &job);
+        return r != 0 ? r : follow_add(follow, job, session);
+}
+
+static int run_command(Context *c, const char *session, Follow *follow) {
+        _cleanup_(pump_freep) Pump *pump = NULL;
+        Outlet *outlets[2] = {};
+
+        int r = begin_command(c, session, follow, &pump, outlets);
         if (r == 0)
                 r = follow_run(follow);
+        else
+                r = no_command(r);
+        for (size_t i = 0; i < ELEMENTSOF(outlets); i++) {
+                outlet_finish(outlets[i]);
+                outlet_free(outlets[i]);
+        }
         return r < 0 ? no_command(r) : r;
 }
 
