@@ -260,6 +260,9 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
                 (void) sd_event_source_set_floating(s, false);
                 return 0;
         }
+        /* sd-event reaps it after this dispatch, which is the last one: nothing can be signalled by us any more, and who lets go of the worker by
+         * what it has written leaves no source behind that waits for its end. */
+        w->child = sd_event_source_unref(w->child);
         /* What it wrote is in the pipes. Not until their end: a grandchild may hold them open. */
         while (lines_read(&w->err) > 0)
                 log_lines(w, false);
@@ -275,8 +278,6 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata) {
         lines_close(&w->err);
         if (w->silence)
                 timer_disarm(w->silence);
-        /* sd-event reaps it after this dispatch; nothing can be signalled by us any more. */
-        w->child = sd_event_source_unref(w->child);
         w->on_exit(w, si->si_code, si->si_status, w->userdata);
         return 0;
 }

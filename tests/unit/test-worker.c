@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -359,6 +360,41 @@ static void test_free_on_line(void **state) {
 }
 
 /* The loop goes away while the child is being reaped. */
+static unsigned count_fds(void) {
+        DIR *d = opendir("/proc/self/fd");
+        unsigned n = 0;
+
+        assert_non_null(d);
+        while (readdir(d))
+                n++;
+        closedir(d);
+        return n;
+}
+
+/* Of what is ready at the same time the loop takes the last when it has taken the first: the end, and with it the line that was to come
+ * before. Nothing stays behind. */
+static void test_free_by_last_line(void **state) {
+        Fixture *f = *state;
+        unsigned before = 0;
+
+        f->free_on_line = true;
+        for (unsigned i = 0; i < 20; i++) {
+                siginfo_t si;
+
+                f->n_lines = 0;
+                spawn(f, "echo said >&2; echo last");
+                assert_int_equal(waitid(P_PID, (id_t) worker_pid(f->worker), &si, WEXITED | WNOWAIT), 0);
+                while (f->n_lines == 0)
+                        assert_true(sd_event_run(f->event, 10 * USEC_PER_SEC) >= 0);
+                assert_null(f->worker);
+                while (sd_event_run(f->event, 0) > 0)
+                        ;
+                if (i == 0)
+                        before = count_fds();
+        }
+        assert_int_equal(count_fds(), before);
+}
+
 static void test_free_with_loop(void **state) {
         Fixture *f = *state;
         pid_t pid;
@@ -385,6 +421,7 @@ int main(void) {
                 T(test_lines), T(test_input), T(test_input_refused), T(test_grandchild_keeps_pipe), T(test_environment),
                 T(test_capabilities), T(test_no_capabilities), T(test_killed), T(test_silence),
                 T(test_long_line), T(test_large_output), T(test_free_running), T(test_free_on_line),
+                T(test_free_by_last_line),
                 T(test_free_with_loop), T(test_missing), T(test_oom_score),
                 T(test_descriptors), T(test_descriptors_below), T(test_descriptors_bad),
         };
