@@ -57,7 +57,8 @@ def state_disk_full_in_the_middle(w):
     w.disk.fill()
     try:
         fault.release()
-        wait_for(lambda: not w.bus.manager("GetStatus")["StoreHealthy"], "the store to fail", 30)
+        # It may be well again at once, if what was full is the disk for the session's index, which goes then.
+        wait_for(lambda: not w.bus.manager("GetStatus")["StoreHealthy"] or w.bus.job(job)["State"] == "failed", "the store to fail", 30)
         wait_for(lambda: not w.paused(w.name), "the session to be thawed", 30)
     finally:
         w.disk.empty()
