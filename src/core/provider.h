@@ -188,6 +188,11 @@ typedef struct ProviderCommand {
         size_t n_fds;
 } ProviderCommand;
 
+/* With strings and descriptors of its own, to be freed by provider_command_done(); also after a failure. */
+int provider_command_copy(const ProviderCommand *from, ProviderCommand *ret);
+void provider_command_done(ProviderCommand *c);
+void provider_command_close(ProviderCommand *c);        /* its descriptors alone */
+
 /* The output of a session's main process that its node has kept. */
 typedef struct ProviderLogs {
         const char *session;

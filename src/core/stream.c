@@ -3,25 +3,18 @@
 /* Shells, commands, and whoever reads a session's output: asked of the provider when their intent is saved, and known to their
  * session until they end. */
 
-#include <fcntl.h>
 #include <utlist.h>
 
 #include "basic/log.h"
 #include "core/session-object.h"
 #include "core/stream.h"
 
-#define STREAM_FDS 3
-
 struct Stream {
         Session *session;
         Job *job;                       /* NULL: output is read */
         uid_t actor_uid;
 
-        /* What the provider is to be asked for, until it is. */
-        ProviderCommand command;
-        Strv argv, env;                 /* env may hold secrets */
-        char *user, *directory;
-        int fds[STREAM_FDS];
+        ProviderCommand command;        /* what the provider is to be asked for, until it is */
         CommitWait *wait;
 
         ProviderCall *call;
@@ -31,26 +24,13 @@ struct Stream {
         Stream *prev, *next;            /* on session->streams */
 };
 
-static void drop_request(Stream *t) {
-        STRV_FOREACH(e, t->env)
-                explicit_bzero(*e, strlen(*e));
-        strv_free(TAKE_PTR(t->env));
-        strv_free(TAKE_PTR(t->argv));
-        free(TAKE_PTR(t->user));
-        free(TAKE_PTR(t->directory));
-        for (size_t i = 0; i < STREAM_FDS; i++) {
-                closep(t->fds + i);
-                t->fds[i] = -EBADF;
-        }
-}
-
 /* Takes it out of all that knows it, but its job. */
 static void stream_free(Stream *t) {
         DL_DELETE(t->session->streams, t);
         usage_remove_stream(t->session->manager, t->actor_uid);
         commit_wait_cancel(t->wait);
         provider_call_cancel(t->call);
-        drop_request(t);
+        provider_command_done(&t->command);
         free(t);
 }
 
@@ -61,7 +41,6 @@ static int stream_new(Session *s, uid_t actor, stream_begun_cb cb, void *userdat
         *t = (Stream) {
                 .session = s,
                 .actor_uid = actor,
-                .fds = { -EBADF, -EBADF, -EBADF },
                 .on_begun = cb,
                 .userdata = userdata,
         };
@@ -222,35 +201,11 @@ static void on_logs_ended(void *userdata, int r, const Refusal *refusal) {
 
 /* ---- asking it */
 
-static int copy_request(Stream *t, const ProviderCommand *c) {
-        if (c->n_fds > STREAM_FDS)
-                return -EINVAL;
-        t->command = (ProviderCommand) { .terminal = c->terminal, .n_fds = c->n_fds };
-        t->argv = strv_copy(c->argv);
-        t->env = strv_copy(c->env);
-        if (!t->argv || !t->env || free_and_strdup(&t->user, c->user) < 0 || free_and_strdup(&t->directory, c->directory) < 0)
-                return -ENOMEM;
-        for (size_t i = 0; i < c->n_fds; i++) {
-                t->fds[i] = fcntl(c->fds[i], F_DUPFD_CLOEXEC, 3);
-                if (t->fds[i] < 0)
-                        return -errno;
-        }
-        return 0;
-}
-
 static int ask(Stream *t) {
         Session *s = t->session;
-        ProviderCommand c = t->command;
-        int r;
+        int r = s->provider->vtable->execute(s->provider, &t->command, on_begun, on_command_ended, t, &t->call);
 
-        c.session = s->id;
-        c.argv = t->argv;
-        c.env = t->env;
-        c.user = t->user;
-        c.directory = t->directory;
-        c.fds = t->fds;
-        r = s->provider->vtable->execute(s->provider, &c, on_begun, on_command_ended, t, &t->call);
-        drop_request(t);
+        provider_command_done(&t->command);
         return r;
 }
 
@@ -291,9 +246,11 @@ static int begin_job(Stream *t) {
 
 int session_execute(Session *s, const ProviderCommand *command, uid_t actor, stream_begun_cb cb, void *userdata, Stream **ret, Job **ret_job,
                     Refusal **reterr) {
+        ProviderCommand c = *command;
         Stream *t;
         int r;
 
+        c.session = s->id;
         r = stream_check_command(command, reterr);
         if (r >= 0)
                 r = session_check_command(s, command->terminal ? JOB_SHELL : JOB_EXECUTE, reterr);
@@ -303,7 +260,7 @@ int session_execute(Session *s, const ProviderCommand *command, uid_t actor, str
                 r = stream_new(s, actor, cb, userdata, &t);
         if (r < 0)
                 return r;
-        r = copy_request(t, command);
+        r = provider_command_copy(&c, &t->command);
         if (r >= 0)
                 r = begin_job(t);
         if (r < 0) {

@@ -13,7 +13,6 @@
 
 #include "basic/log.h"
 #include "provider/agent-internal.h"
-#include "provider/command.h"
 
 /* What the Engine looks for in what is typed, and then lets go of a terminal: by default ^P^Q, and a shell would not see a ^P until the
  * next key. Nobody types this one, and hardly ever its first. Source: moby/term, proxy.go. */
@@ -65,7 +64,7 @@ static void execute_free(AgentCall *call) {
                 agent_process_end(e->process, NULL, NULL);
         timer_free(e->timer);
         timer_free(e->resize_timer);
-        command_done(&e->command);
+        provider_command_done(&e->command);
         free(e->container);
         free(e->exec);
         free(e->end_message);
@@ -358,7 +357,7 @@ static void on_stream_end(Execute *e, const StreamMessage *m) {
 static void step_start(void *userdata);
 
 static void on_begun(Execute *e) {
-        command_close(&e->command);
+        provider_command_close(&e->command);
         e->begun(e->userdata);
 }
 
@@ -536,7 +535,7 @@ int agent_execute(Agent *a, const char *container, const ProviderCommand *comman
         agent_call_init(&e->base, a, execute_free);
         r = free_and_strdup(&e->container, container);
         if (r >= 0)
-                r = command_copy(command, &e->command);
+                r = provider_command_copy(command, &e->command);
         if (r >= 0)
                 r = timer_new(a->event, on_resize_timer, e, &e->resize_timer);
         if (r >= 0)

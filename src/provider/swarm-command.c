@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 
-#include "provider/command.h"
 #include "provider/swarm-internal.h"
 
 #define FIND_TIMEOUT_USEC (30 * USEC_PER_SEC)   /* what follows has none */
@@ -42,7 +41,7 @@ static void step_execute(SwarmCall *c) {
                 return;
         r = agent_execute(agent, c->container, &c->command, on_begun, on_command_done, c, &c->agent);
         /* A terminal ends when its last holder has closed it, and the agent has its own. */
-        command_close(&c->command);
+        provider_command_close(&c->command);
         swarm_agent_begun(c, r);
 }
 
@@ -54,7 +53,7 @@ int swarm_execute(Provider *p, const ProviderCommand *command, provider_begun_cb
                 return r;
         c->begun = begun;
         c->command_done = done;
-        r = command_copy(command, &c->command);
+        r = provider_command_copy(command, &c->command);
         return r < 0 ? swarm_call_undo(c, r, ret) : 0;
 }
 

@@ -5,7 +5,6 @@
 #include <utlist.h>
 
 #include "basic/log.h"
-#include "provider/command.h"
 #include "provider/swarm-internal.h"
 #include "provider/swarm-network.h"
 
@@ -78,7 +77,7 @@ SwarmCall *swarm_call_free(SwarmCall *c) {
         free(c->record);
         free(c->witness);
         provider_capture_done(&c->capture);
-        command_done(&c->command);
+        provider_command_done(&c->command);
         if (c->logs.fd >= 0)
                 (void) close(c->logs.fd);
         free(c->network);
