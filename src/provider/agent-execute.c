@@ -9,7 +9,6 @@
  * container tells which of both it was. */
 
 #include <signal.h>
-#include <sys/ioctl.h>
 
 #include "basic/log.h"
 #include "provider/agent-internal.h"
@@ -465,15 +464,6 @@ static json_t *command_line(const ProviderCommand *c) {
         return json_strv(strv_length(c->argv) > 0 ? c->argv : shell);
 }
 
-/* Its size from the first moment on, where the Engine knows of that (API 1.42). */
-static int take_first_size(const ProviderCommand *c, json_t *body) {
-        struct winsize size = {};
-
-        if (!c->terminal || ioctl(c->fds[0], TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0)
-                return 0;
-        return json_take(body, "ConsoleSize", json_pack("[i,i]", (int) size.ws_row, (int) size.ws_col));
-}
-
 static int describe(const ProviderCommand *c, json_t **ret) {
         _cleanup_json_ json_t *body = json_pack("{s:b, s:b, s:b, s:b}", "AttachStdin", 1, "AttachStdout", 1, "AttachStderr", 1, "Tty", (int) c->terminal);
         int r;
@@ -489,8 +479,6 @@ static int describe(const ProviderCommand *c, json_t **ret) {
                 r = json_take_string(body, "WorkingDir", c->directory);
         if (r >= 0 && c->terminal)
                 r = json_take_string(body, "DetachKeys", DETACH_KEYS);
-        if (r >= 0)
-                r = take_first_size(c, body);
         if (r >= 0)
                 *ret = TAKE_PTR(body);
         return r;

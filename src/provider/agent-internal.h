@@ -4,6 +4,7 @@
 /* What the files of the agent share, each with its part. */
 
 #include <jansson.h>
+#include <sys/capability.h>
 #include <utlist.h>
 
 #include "basic/io-util.h"
@@ -167,13 +168,19 @@ int upperdir_from_mountinfo(const char *mountinfo, char **ret);
 int agent_end_others(pid_t first);
 /* Ends that one too, likewise, where the Engine does not: it has no others any more. It is dead when it is thawed, at the latest. */
 int agent_end_main(pid_t first);
+/* Into force for a moment, and what was before. */
+cap_t agent_use_capability(cap_value_t needed);
+void agent_lay_down(cap_t before);
+/* One process, whoever's it is. -EPERM: without CAP_KILL; -ESRCH: it has ended. */
+int agent_signal_process(int pidfd, int signo);
+
+/* ---- agent-freezer.c */
+
 /* Thaws what is frozen, or is to be, without the Engine, with version 2 of control groups. -EACCES, -EROFS: the service may not. */
 int agent_let_run(pid_t first);
 /* Freezes or thaws what the Engine knows to be frozen, behind its back, whichever version of control groups it is in. Found by the
  * container's id, for an Engine that is stuck tells no process of it. -ENOENT: no process is in it. */
 int agent_set_frozen(const char *container, bool frozen);
-/* One process, whoever's it is. -EPERM: without CAP_KILL; -ESRCH: it has ended. */
-int agent_signal_process(int pidfd, int signo);
 
 /* ---- agent-witness.c */
 
@@ -364,7 +371,6 @@ AgentProcess *agent_process_over(AgentProcess *p);
 /* Ends it: SIGHUP, then SIGKILL, and neither while the container is frozen. It belongs to the agent from here on; `cb` is called
  * once, from the loop, when it has ended or cannot be ended; NULL: nobody waits for that. */
 void agent_process_end(AgentProcess *p, event_cb cb, void *userdata);
-void agent_process_forget(AgentProcess *p);             /* nobody waits any more; NULL is fine */
 /* One was asked for, and the Engine has not said yet that it is there. */
 bool agent_processes_begin(const Agent *a, const char *container);
 /* Ends those of which a note says that an agent before this one has left them. */

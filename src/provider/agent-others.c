@@ -4,7 +4,6 @@
  * The kernel ends the others when the first one has given back its memory, which takes a while if it is much; until then they
  * would run, and what they wrote would be in no generation. A signal that they have got while frozen lets none run again. */
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/capability.h>
@@ -86,7 +85,7 @@ static int end_main(pid_t first, const char *controller) {
 
 /* Held by the service, and in force here only. Root needs none for processes of root. Returns what was before, with which it is laid down:
  * no memory is needed for that any more. */
-static cap_t use_capability(cap_value_t needed) {
+cap_t agent_use_capability(cap_value_t needed) {
         cap_t before = cap_get_proc(), caps = before ? cap_dup(before) : NULL;
 
         if (!caps || cap_set_flag(caps, CAP_EFFECTIVE, 1, &needed, CAP_SET) < 0 || cap_set_proc(caps) < 0)
@@ -96,7 +95,7 @@ static cap_t use_capability(cap_value_t needed) {
         return before;
 }
 
-static void lay_down(cap_t before) {
+void agent_lay_down(cap_t before) {
         if (!before)
                 return;
         if (cap_set_proc(before) < 0)
@@ -112,9 +111,9 @@ static int end_frozen(pid_t first, int (*end)(pid_t first, const char *controlle
         r = first > 0 ? find_frozen(first, &controller) : -ESRCH;
         if (r < 0)
                 return r;
-        before = use_capability(CAP_KILL);
+        before = agent_use_capability(CAP_KILL);
         r = end(first, controller);
-        lay_down(before);
+        agent_lay_down(before);
         return r;
 }
 
@@ -127,92 +126,9 @@ int agent_end_main(pid_t first) {
 }
 
 int agent_signal_process(int pidfd, int signo) {
-        cap_t before = use_capability(CAP_KILL);
+        cap_t before = agent_use_capability(CAP_KILL);
         int r = pidfd_send_signal(pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 
-        lay_down(before);
-        return r;
-}
-
-/* What a freeze that failed has left. The Engine knows of none, and runc freezes no second time what the kernel has frozen ("container
- * not running"), so that the Engine would never come to know. Source: runc libcontainer/container_linux.go, Pause. */
-int agent_let_run(pid_t first) {
-        _cleanup_free_ char *file = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        cap_t before;
-        int r = cgroup_file(first, "", "cgroup.freeze", &file);
-
-        if (r < 0)
-                return r;
-        before = use_capability(CAP_DAC_OVERRIDE);
-        fd = open(file, O_WRONLY | O_CLOEXEC);
-        r = fd < 0 ? -errno : write_full(fd, "0", 1);
-        lay_down(before);
-        return r;
-}
-
-/* ---- a freezer that the Engine cannot get at */
-
-typedef struct Freezer {
-        const char *controller, *file, *thaw, *freeze;
-} Freezer;
-
-static const Freezer freezers[] = {
-        { "freezer", "freezer.state", "THAWED", "FROZEN" },
-        { "", "cgroup.freeze", "0", "1" },
-};
-
-/* A process may be in a group below its container's, which bears its id. */
-static int freezer_of(pid_t pid, const Freezer *f, const char *container, char **ret) {
-        _cleanup_free_ char *path = NULL;
-        int r = cgroup_file(pid, f->controller, f->file, &path);
-        char *p = r >= 0 ? strstr(path, container) : NULL;
-
-        if (!p)
-                return r < 0 ? r : -ENOENT;
-        p[strcspn(p, "/")] = 0;
-        *ret = strformat("%s/%s", path, f->file);
-        return *ret ? 0 : -ENOMEM;
-}
-
-static int find_freezer(const char *container, const Freezer **ret, char **ret_file) {
-        DIR *d = opendir("/proc");
-        struct dirent *entry;
-        int r = -ENOENT;
-
-        if (!d)
-                return -errno;
-        while (r < 0 && r != -ENOMEM && (entry = readdir(d))) {
-                _cleanup_free_ char *cgroups = NULL;
-                char path[64];
-                uint64_t pid;
-
-                if (parse_u64(entry->d_name, &pid) < 0 || pid > INT32_MAX)
-                        continue;
-                (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", pid);
-                if (read_file(path, PROC_FILE_MAX, &cgroups) < 0 || !strstr(cgroups, container))
-                        continue;
-                for (size_t i = 0; i < ELEMENTSOF(freezers) && r < 0; i++) {
-                        r = freezer_of((pid_t) pid, freezers + i, container, ret_file);
-                        *ret = freezers + i;
-                }
-        }
-        closedir(d);
-        return r;
-}
-
-int agent_set_frozen(const char *container, bool frozen) {
-        _cleanup_free_ char *file = NULL;
-        _cleanup_close_ int fd = -EBADF;
-        const Freezer *f = freezers;
-        cap_t before;
-        int r = find_freezer(container, &f, &file);
-
-        if (r < 0)
-                return r;
-        before = use_capability(CAP_DAC_OVERRIDE);
-        fd = open(file, O_WRONLY | O_CLOEXEC);
-        r = fd < 0 ? -errno : write_full(fd, frozen ? f->freeze : f->thaw, strlen(frozen ? f->freeze : f->thaw));
-        lay_down(before);
+        agent_lay_down(before);
         return r;
 }

@@ -237,11 +237,6 @@ void agent_process_end(AgentProcess *p, event_cb cb, void *userdata) {
         later(p, 0);
 }
 
-void agent_process_forget(AgentProcess *p) {
-        if (p)
-                p->cb = NULL;
-}
-
 /* ---- all of them */
 
 bool agent_processes_begin(const Agent *a, const char *container) {
