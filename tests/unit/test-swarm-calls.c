@@ -1,80 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What the Swarm provider asks of an Engine, and what it makes of answers that are lost, late or of no use. */
+/* What the Swarm provider asks of an Engine for a call, and what it makes of answers that are lost, late or of no use. */
 
 #include <fcntl.h>
 
-#include "engine-script.h"
-#include "provider/swarm-internal.h"
-
-#define INFO_NOW "{\"ServerVersion\":\"26.1.5\",\"Driver\":\"overlay2\",\"SystemTime\":\"2026-11-21T01:00:02Z\"," \
-                 "\"Swarm\":{\"LocalNodeState\":\"active\",\"ControlAvailable\":true,\"NodeID\":\"n1\"}}"
-#define NETWORKS "[{\"Name\":\"n\",\"Id\":\"net\",\"Driver\":\"overlay\",\"Scope\":\"swarm\"}]"
-/* What comes first: of each call that needs the Swarm, on a connection that is new. */
-#define CONNECTED \
-        PING("1.44"), { "GET /v1.44/info", "200 OK", NULL, INFO_NOW }, { "GET /v1.44/networks", "200 OK", NULL, NETWORKS }
-#define SERVICE(version, replicas, force) SERVICE_OF("abc", version, replicas, force)
-#define SERVICE_OF(session, version, replicas, force) \
-        "{\"ID\":\"s1\",\"Version\":{\"Index\":" version "},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.session\":\"" session "\"}," \
-        "\"Mode\":{\"Replicated\":{\"Replicas\":" replicas "}}," \
-        "\"TaskTemplate\":{\"ForceUpdate\":" force ",\"ContainerSpec\":{\"Image\":\"h/r@sha256:1\"}}}}"
-
-typedef struct World {
-        EngineScript server;
-        sd_event *event;
-        Http *http;
-        Provider *p;
-        bool done;
-        int result;
-        RefusalCode code;
-        ProviderHealth health;
-        char *detail;
-} World;
-
-static void world_open(World *w, const Exchange *script, size_t n) {
-        *w = (World) { .health = PROVIDER_HEALTHY };
-        engine_script_open(&w->server);
-        engine_script_serve(&w->server, script, n);
-        assert_int_equal(sd_event_new(&w->event), 0);
-        assert_int_equal(http_new(w->event, &w->http), 0);
-        assert_int_equal(swarm_provider_new(w->event, w->http, &(const SwarmConfig) {
-                .engine_socket = w->server.socket, .network = "n", .default_organization = "default", .subnet = "10.128.0.0/16", .log_driver = "local",
-        }, &w->p), 0);
-}
-
-static void world_close(World *w) {
-        provider_free(w->p);
-        http_free(w->http);
-        sd_event_unref(w->event);
-        engine_script_close(&w->server);
-        free(w->detail);
-        assert_false(w->server.wrong);
-        assert_int_equal(w->server.served, w->server.n_script);
-}
-
-static void on_done(void *userdata, int r, const Refusal *refusal) {
-        World *w = userdata;
-
-        w->done = true;
-        w->result = r;
-        w->code = refusal ? refusal->code : _REFUSAL_INVALID;
-}
-
-typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);
-
-static void ask_to_start(World *w, start_fn fn) {
-        static const ProviderSpec spec = { .session = "abc", .name = "web", .image = "h/r@sha256:1", .record = "{}", .memory_bytes = GIB };
-        ProviderCall *call;
-
-        assert_int_equal(fn(w->p, &spec, on_done, w, &call), 0);
-        while (!w->done)
-                assert_true(sd_event_run(w->event, 10 * USEC_PER_SEC) > 0);
-}
-
-static void start(World *w, start_fn fn) {
-        ask_to_start(w, fn);
-        assert_int_equal(w->result, 0);
-}
+#include "swarm-fixture.h"
 
 /* The update is in force and Swarm has made no task of it yet. Another one would end the container that is about to begin, with
  * what it has written by then. */
@@ -309,107 +239,6 @@ static void test_fails_again(void **state) {
         world_close(&w);
 }
 
-/* Events are asked for from the time on at which the connection was made: a creation that asks the Engine how it is while
- * the list is read must not make that later. */
-static void test_events_of_the_list(void **state) {
-        static const Exchange script[] = {
-                CONNECTED,
-                { "POST /v1.44/services/create", "200 OK", NULL, "{\"ID\":\"s1\"}" },
-        };
-        World w;
-
-        world_open(&w, script, ELEMENTSOF(script));
-        swarm_of(w.p)->phase = SWARM_LISTING;
-        assert_int_equal(free_and_strdup(&swarm_of(w.p)->system_time, "2026-11-21T01:00:01Z"), 0);
-        start(&w, w.p->vtable->create);
-        assert_string_equal(swarm_of(w.p)->system_time, "2026-11-21T01:00:01Z");
-        world_close(&w);
-}
-
-/* What has ended is told by as much text as a list of all. */
-static void test_much_has_ended(void **state) {
-        static const char head[] = "[{\"ID\":\"t1\",\"ServiceID\":\"s1\",\"DesiredState\":\"shutdown\",\"Status\":{\"State\":\"complete\"},\"Spec\":\"",
-                          tail[] = "\"}]";
-        const SwarmService service = { .id = "s1", .name = "web", .session = "abc", .image = "i", .version = 1, .replicas = 1 };
-        const size_t size = 20 * MIB;
-        _cleanup_free_ char *body = malloc(size);
-        SwarmSession *ss;
-        Swarm *s;
-        World w;
-
-        assert_non_null(body);
-        memset(body, 'x', size);
-        memcpy(body, head, strlen(head));
-        strcpy(body + size - sizeof(tail), tail);
-        const Exchange script[] = { PING("1.44"), { "GET /v1.44/tasks", "200 OK", NULL, body } };
-
-        world_open(&w, script, ELEMENTSOF(script));
-        s = swarm_of(w.p);
-        assert_int_equal(swarm_session_update(s, &service, &ss), 0);
-        swarm_session_set_task(ss, &(const SwarmTask) {
-                .id = "t1", .service = "s1", .node = "n1", .container = "c1", .image = "i", .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING,
-        });
-        ss->hot_until_usec = 0;
-        s->phase = SWARM_WATCHING;
-        s->swept_usec = swarm_now();
-        assert_int_equal(timer_arm(s->sweep, 0), 0);
-        while (ss->hot_until_usec == 0 && s->phase == SWARM_WATCHING)
-                assert_true(sd_event_run(w.event, 20 * USEC_PER_SEC) > 0);
-        assert_int_equal(s->phase, SWARM_WATCHING);
-        world_close(&w);
-}
-
-static void note_health(Provider *p, ProviderHealth health, const char *detail, void *userdata) {
-        World *w = userdata;
-
-        w->health = health;
-        assert_int_equal(free_and_strdup(&w->detail, detail), 0);
-}
-
-/* An Engine that answers, but does not list what runs in its Swarm: nothing is known, and whoever waits sees why. */
-static void test_list_fails(void **state) {
-        static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/info", "200 OK", NULL, INFO_NOW },
-                { "GET /v1.44/nodes", "500 Oops", NULL, "{\"message\":\"rpc error: the raft log is damaged\"}" },
-        };
-        ProviderObserver observer = { .on_health = note_health };
-        World w;
-
-        world_open(&w, script, ELEMENTSOF(script));
-        observer.userdata = &w;
-        assert_int_equal(w.p->vtable->start(w.p, &observer), 0);
-        while (w.server.served < ELEMENTSOF(script) || swarm_of(w.p)->phase != SWARM_WAITING)
-                assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
-        assert_int_equal(w.health, PROVIDER_UNAVAILABLE);
-        assert_non_null(w.detail);
-        assert_non_null(strstr(w.detail, "the raft log is damaged"));
-        world_close(&w);
-}
-
-/* What refuses the events is not asked again at once each time, since each time everything is listed. */
-static void test_events_refused(void **state) {
-#define REFUSED { "GET /v1.44/events?", "403 Forbidden", NULL, "{\"message\":\"no events for you\"}" }
-        static const Exchange script[] = { PING("1.44"), REFUSED, REFUSED, REFUSED, REFUSED };
-        static const unsigned attempts[] = { 1, 2, 3, 1 };
-        Swarm *s;
-        World w;
-
-        world_open(&w, script, ELEMENTSOF(script));
-        s = swarm_of(w.p);
-        for (size_t i = 0; i < ELEMENTSOF(attempts); i++) {
-                s->phase = SWARM_WATCHING;
-                assert_int_equal(swarm_watch(s), 0);
-                /* The last one is good for a while, and missed at once. */
-                if (i == ELEMENTSOF(attempts) - 1)
-                        s->watched_usec -= 10 * USEC_PER_SEC;
-                while (s->phase != SWARM_WAITING)
-                        assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
-                assert_int_equal(s->watch_backoff.attempts, attempts[i]);
-        }
-        world_close(&w);
-}
-
 /* What an Engine keeps that maps users would be proven, and no Engine could unpack it again. */
 static void test_mapped_users(void **state) {
         static const Exchange script[] = {
@@ -423,31 +252,6 @@ static void test_mapped_users(void **state) {
         ask_to_start(&w, w.p->vtable->create);
         assert_int_equal(w.result, -EBADRQC);
         assert_int_equal(w.code, REFUSAL_PROVIDER_UNAVAILABLE);
-        world_close(&w);
-}
-
-/* The more sessions there are, the smaller is the part of them that is asked for at a time: all of it is held at once, and an answer
- * that is too long makes the Swarm unavailable. */
-static void test_list_of_many(void **state) {
-        /* {"label":["swarm.session"],"id":["0"]} */
-        static const Exchange script[] = {
-                PING("1.44"),
-                { "GET /v1.44/nodes", "200 OK", NULL, "[]" },
-                { "GET /v1.44/services?filters=%7B%22label%22%3A%5B%22swarm.session%22%5D%2C%22id%22%3A%5B%220%22%5D%7D ", "200 OK", NULL, "[]" },
-        };
-        SwarmSession *ss;
-        World w;
-
-        world_open(&w, script, ELEMENTSOF(script));
-        for (unsigned i = 0; i < 10000; i++) {
-                char id[16];
-                (void) snprintf(id, sizeof(id), "%u", i);
-                assert_int_equal(swarm_session_update(swarm_of(w.p), &(const SwarmService) { .id = id, .name = id, .session = id }, &ss), 0);
-        }
-        swarm_of(w.p)->listed = true;
-        swarm_list(swarm_of(w.p));
-        while (w.server.served < ELEMENTSOF(script))
-                assert_true(sd_event_run(w.event, 10 * USEC_PER_SEC) > 0);
         world_close(&w);
 }
 
@@ -549,34 +353,6 @@ static void test_nothing_to_go_into(void **state) {
         world_close(&w);
 }
 
-static void free_provider(Provider *p, const ProviderObservation *o, void *userdata) {
-        World *w = userdata;
-
-        w->p = provider_free(w->p);
-}
-
-static void hear_list(Provider *p, void *userdata) {
-}
-
-/* Whoever is told of a session may have heard enough. */
-static void test_freed_under_a_list(void **state) {
-        static const Exchange script[] = {};
-        SwarmSession *ss;
-        World w;
-
-        world_open(&w, script, ELEMENTSOF(script));
-        for (unsigned i = 0; i < 3; i++) {
-                const char *id = (const char *const[]) { "abc", "def", "ghi" }[i];
-                assert_int_equal(swarm_session_update(swarm_of(w.p), &(const SwarmService) { .id = id, .name = id, .session = id }, &ss), 0);
-        }
-        swarm_of(w.p)->observer = (ProviderObserver) {
-                .on_list_begin = hear_list, .on_session = free_provider, .on_list_end = hear_list, .userdata = &w,
-        };
-        assert_false(swarm_sessions_report(swarm_of(w.p)));
-        assert_null(w.p);
-        world_close(&w);
-}
-
 static void remove_session(World *w) {
         ProviderCall *call;
 
@@ -652,16 +428,23 @@ static void test_copied_and_absent(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_answer_to_run_lost), cmocka_unit_test(test_answer_to_create_lost),
-                cmocka_unit_test(test_answer_to_another_run_lost), cmocka_unit_test(test_conflict_with_another),
-                cmocka_unit_test(test_ended_before_it_is_asked_for), cmocka_unit_test(test_fails_again),
-                cmocka_unit_test(test_answer_to_rest_lost), cmocka_unit_test(test_service_of_another),
+                cmocka_unit_test(test_answer_to_run_lost),
+                cmocka_unit_test(test_answer_to_create_lost),
+                cmocka_unit_test(test_answer_to_another_run_lost),
+                cmocka_unit_test(test_conflict_with_another),
+                cmocka_unit_test(test_name_like_an_id),
+                cmocka_unit_test(test_ended_before_it_is_asked_for),
+                cmocka_unit_test(test_answer_to_rest_lost),
+                cmocka_unit_test(test_service_of_another),
                 cmocka_unit_test(test_name_is_taken),
-                cmocka_unit_test(test_events_of_the_list), cmocka_unit_test(test_much_has_ended), cmocka_unit_test(test_list_fails),
-                cmocka_unit_test(test_name_like_an_id), cmocka_unit_test(test_events_refused), cmocka_unit_test(test_mapped_users),
-                cmocka_unit_test(test_list_of_many), cmocka_unit_test(test_renamed),
-                cmocka_unit_test(test_copied), cmocka_unit_test(test_copied_and_absent),
-                cmocka_unit_test(test_freed_under_a_list), cmocka_unit_test(test_rest_without_tasks), cmocka_unit_test(test_nothing_to_go_into),
+                cmocka_unit_test(test_fails_again),
+                cmocka_unit_test(test_mapped_users),
+                cmocka_unit_test(test_rest_without_tasks),
+                cmocka_unit_test(test_nothing_to_go_into),
+                cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_copied),
+                cmocka_unit_test(test_copied_and_absent),
         };
+
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
