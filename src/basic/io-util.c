@@ -36,24 +36,31 @@ int write_full(int fd, const void *data, size_t size) {
         return 0;
 }
 
+#define READ_FILE_FIRST ((size_t) 4 * KIB)
+
 int read_file(const char *path, size_t max, char **ret) {
-        _cleanup_free_ char *buffer = malloc(max + 1);
+        _cleanup_free_ char *buffer = NULL;
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        ssize_t n;
+        size_t n = 0, size = 0;
 
         if (fd < 0)
                 return -errno;
-        if (!buffer)
-                return -ENOMEM;
-        n = read_full(fd, buffer, max);
-        if (n < 0)
-                return (int) n;
-        if ((size_t) n == max)
-                return -E2BIG;
+        /* Files of the kernel have no size to go by, and `max` may be much more than any of them has. */
+        while (n == size) {
+                if (size == max)
+                        return -E2BIG;
+                size = MIN(MAX(2 * size, READ_FILE_FIRST), max);
+                char *p = realloc(buffer, size + 1);
+                if (!p)
+                        return -ENOMEM;
+                buffer = p;
+                ssize_t k = read_full(fd, buffer + n, size - n);
+                if (k < 0)
+                        return (int) k;
+                n += (size_t) k;
+        }
         buffer[n] = 0;
-        char *p = realloc(buffer, (size_t) n + 1);
-        *ret = p ? p : buffer;
-        TAKE_PTR(buffer);
+        *ret = TAKE_PTR(buffer);
         return 0;
 }
 
