@@ -34,6 +34,7 @@ struct AgentCapture {
         bool watching;                  /* it is listened to, for the kill that follows */
         usec_t frozen_at_usec;          /* CLOCK_BOOTTIME, just before the request */
         usec_t frozen_since_usec;       /* the same, CLOCK_REALTIME */
+        unsigned freezes;               /* so often it was tried */
         usec_t frozen_usec;             /* how long */
         uint64_t cpu_nsec;              /* of the container, at the freeze */
         char *witness;
@@ -398,8 +399,12 @@ static void on_frozen(void *userdata, int r, const Refusal *refusal) {
                 capture_unwind(c);
                 return;
         }
+        if (r == -EAGAIN && c->freezes < FREEZES_MAX) {
+                capture_freeze(c);
+                return;
+        }
         if (r < 0) {
-                capture_fail(c, r, refusal_copy(refusal));
+                capture_fail(c, r == -EAGAIN ? -EBADRQC : r, refusal_copy(refusal));
                 return;
         }
         r = witness_take_frozen(&c->facts, c->asked.session, c->frozen_since_usec, &c->cpu_nsec, &c->witness, &own);
@@ -419,14 +424,19 @@ static int capture_watch(AgentCapture *c, usec_t since_usec) {
 }
 
 static void capture_freeze(AgentCapture *c) {
-        int r;
+        usec_t patience = 0;
+        int r = 0;
 
         c->frozen_at_usec = agent_now(CLOCK_BOOTTIME);
         c->frozen_since_usec = agent_now(CLOCK_REALTIME);
-        /* What is copied into it during a snapshot is found by the next save: its container goes on. */
-        r = c->asked.mode == CAPTURE_HOLD ? capture_watch(c, c->frozen_since_usec) : 0;
+        /* What is copied into it during a snapshot is found by the next save: its container goes on. Nor is it asked about then. */
+        if (c->asked.mode == CAPTURE_HOLD) {
+                r = capture_watch(c, c->frozen_since_usec);
+                patience = FREEZE_PATIENCE_USEC << c->freezes;
+        }
+        c->freezes++;
         if (r >= 0)
-                r = agent_freeze(c->base.agent, c->container, on_frozen, c, &c->freeze);
+                r = agent_freeze(c->base.agent, c->container, patience, on_frozen, c, &c->freeze);
         if (r < 0) {
                 log_warning_errno(r, "Container %.*s cannot be watched, or noted as frozen: %m", CONTAINER_SHORT, c->container);
                 capture_fail(c, r, NULL);

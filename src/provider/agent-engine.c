@@ -72,3 +72,7 @@ int agent_refuse_answer(Agent *a, const char *container, const char *doing, cons
                               engine_socket(a->engine), doing, CONTAINER_SHORT, container, answer->message);
         }
 }
+
+bool agent_answer_has(const EngineAnswer *answer, const char *words) {
+        return answer->message && strstr(answer->message, words);
+}

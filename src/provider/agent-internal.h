@@ -19,7 +19,9 @@
 #define INSPECT_TIMEOUT_USEC (10 * USEC_PER_SEC)
 #define FREEZE_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define THAW_TIMEOUT_USEC (60 * USEC_PER_SEC)           /* with all retries; the note stays for the next attempt */
-#define THAW_SILENCE_USEC (5 * USEC_PER_SEC)            /* until what the Engine does not thaw is thawed without it */
+#define FREEZE_PATIENCE_USEC USEC_PER_SEC                /* with the Engine, the first time; twice as long with each freeze after it */
+#define FREEZES_MAX 4                                   /* for one save */
+#define THAW_SILENCE_USEC USEC_PER_SEC                  /* until what the Engine does not thaw is thawed without it */
 #define SETTLE_USEC (50 * USEC_PER_MSEC)                /* until it is looked again whether a thaw is over */
 #define KILL_TIMEOUT_USEC (30 * USEC_PER_SEC)           /* from SIGKILL until it is seen to have exited */
 #define REMOVE_TIMEOUT_USEC (120 * USEC_PER_SEC)        /* of a container with all its files */
@@ -128,6 +130,7 @@ typedef struct AgentEventsRequest {
 /* What happened to the container: GET /events. */
 int agent_request_events(Agent *a, const AgentEventsRequest *r, EngineCall **ret);
 
+bool agent_answer_has(const EngineAnswer *answer, const char *words);
 /* Always negative. `doing`: "inspect", "freeze" … */
 int agent_refuse_answer(Agent *a, const char *container, const char *doing, const EngineAnswer *answer, Refusal **reterr_refusal);
 
@@ -231,7 +234,7 @@ typedef enum AgentEvidence {
 typedef void (*agent_watch_cb)(void *userdata, const EngineAnswer *past);
 
 /* Listens from now on, to what happened since `since_usec`, which is the witness's; to be called before the freeze, or before the
- * first byte of a container that has ended is read. It belongs to the agent: until it is taken, forgotten or thawed, or the
+ * first byte of a container that has ended is read. It belongs to the agent: until it is taken or forgotten, as by a thaw of ours, or the
  * container is removed, or the Engine ends the stream. */
 int agent_watch_begin(Agent *a, const char *container, bool exited, usec_t since_usec);
 void agent_watch_forget(Agent *a, const char *container);
@@ -243,6 +246,8 @@ AgentWatch *agent_watch_free(AgentWatch *w);
 /* Nothing is asked if it listens already. */
 int agent_watch_listen(AgentWatch *w);
 bool agent_watch_is_listening(const AgentWatch *w);
+/* The last that was told of it is a thaw. */
+bool agent_watch_is_unpaused(const AgentWatch *w);
 /* Asks what happened until now. */
 int agent_watch_ask(AgentWatch *w);
 bool agent_watch_is_asking(const AgentWatch *w);
@@ -312,20 +317,26 @@ bool agent_is_captured(const Agent *a, const char *container);
 typedef void (*agent_freeze_cb)(void *userdata, int r, const Refusal *refusal);
 
 /* Writes the note and pauses. Calls back once, from the loop. An abandoned freeze is thawed as soon as the Engine has
- * answered; so is one that may or may not have been carried out. */
-int agent_freeze(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentFreeze **ret);
+ * answered; so is one that may or may not have been carried out. `patience_usec`: the frozen container is asked about, and the Engine
+ * answers within that; else it is thawed again, and -EAGAIN. 0: nobody asks about it while it stands still. */
+int agent_freeze(Agent *a, const char *container, usec_t patience_usec, agent_freeze_cb cb, void *userdata, AgentFreeze **ret);
 AgentFreeze *agent_freeze_abandon(AgentFreeze *f);
+/* A freeze or a thaw of it is under way, whoever began it and has given it up since. */
+bool agent_freeze_is_unsettled(const Agent *a, const char *container);
+/* Thaws those containers that are frozen, or may be, and that nobody would thaw when the agent goes. */
+void agent_freezes_free(Agent *a);
+
+/* ---- agent-thaw.c */
 
 /* Unpauses what carries a note of ours and removes the note, with retries; joins a thaw that is under way already.
  * `cb` may be NULL. */
 int agent_thaw_begin(Agent *a, const char *container, agent_freeze_cb cb, void *userdata, AgentThawWait **ret);
 AgentThawWait *agent_thaw_forget(AgentThawWait *w);     /* the thaw itself goes on */
-
-/* A freeze or a thaw of it is under way, whoever began it and has given it up since. */
-bool agent_freeze_is_unsettled(const Agent *a, const char *container);
-
-/* Those containers that are frozen, or may be, and nobody will thaw when the agent goes. */
-void agent_freezes_free(Agent *a);
+/* The Engine does not answer: lets its processes run, and the Engine comes round. */
+void agent_thaw_without_engine(AgentThawWait *w);
+bool agent_is_thawing(const Agent *a, const char *container);
+/* As agent_freezes_free(). */
+void agent_thaws_free(Agent *a);
 /* Synchronous. 0: not frozen any more, and the note is gone. */
 int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir);
 

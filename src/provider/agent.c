@@ -98,8 +98,10 @@ Agent *agent_free(Agent *a) {
                 return NULL;
         while (a->calls)
                 a->calls->free(a->calls);
-        if (a->engine)
+        if (a->engine) {
                 agent_freezes_free(a);
+                agent_thaws_free(a);
+        }
         /* What was frozen is thawed by now. */
         agent_processes_free(a);
         agent_layer_free(a);

@@ -83,6 +83,10 @@ static void answer_inspect(Fixture *f, int fd) {
         Model *m = &f->model;
 
         m->n_inspect++;
+        if (m->paused && m->n_drop_inspect > 0) {
+                m->n_drop_inspect--;
+                return;
+        }
         if (m->fail_inspect) {
                 answer(fd, m->fail_inspect, "{\"message\":\"the test says no\"}");
                 return;
@@ -150,7 +154,7 @@ static void answer_unpause(Fixture *f, int fd) {
         } else {
                 m->paused = false;
                 child_write_freeze(m, "0");
-                remember(m, "{\"Action\":\"unpause\"}\n");
+                remember(m, UNPAUSED);
                 /* Who asks since the next pause is not told of it. */
                 m->events[0] = 0;
                 let_run(f);
@@ -174,7 +178,7 @@ static void answer_kill(Fixture *f, int fd, const char *query) {
                 return;
         }
         if (m->foreign_unpause)
-                remember(m, "{\"Action\":\"unpause\"}\n");
+                remember(m, UNPAUSED);
         if (m->foreign_copy)
                 remember(m, COPIED);
         if (m->foreign_stop) {

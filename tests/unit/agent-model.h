@@ -31,6 +31,7 @@ typedef struct Model {
         int unified_fd;                 /* the child's cgroup of version 2, which they leave as one that is to be frozen; 0: none */
         int fail_unpause, n_fail_unpause;
         int fail_inspect;
+        unsigned n_drop_inspect;        /* so many questions about the frozen one are not answered */
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */
         bool late_pause;                /* one that nobody waits for any more comes to pass behind the next unpause */
@@ -142,6 +143,7 @@ void make_agent(Fixture *f);
 /* Events, which the Engine remembers and tells those who listen. */
 #define COPIED "{\"Action\":\"extract-to-dir\"}\n"
 #define PAUSED "{\"Action\":\"pause\"}\n"
+#define UNPAUSED "{\"Action\":\"unpause\"}\n"
 #define DIED "{\"Action\":\"die\"}\n"
 void happens(Fixture *f, const char *event);
 /* So much happens elsewhere that it remembers nothing of that container. */

@@ -477,6 +477,35 @@ static void test_lost_answer(void **state) {
         assert_false(noted(f));
 }
 
+/* A process that began just as it was frozen: nobody gets an answer about it before it runs on. */
+static void test_no_answer_while_frozen(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        MODEL(f, m->n_drop_inspect = 2);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        assert_int_equal(MODEL(f, m->n_pause), 3);
+        assert_int_equal(MODEL(f, m->n_unpause), 2);
+        assert_true(MODEL(f, m->paused));
+        /* What is listened to has begun with the last freeze, and the thaws before it are forgotten. */
+        assert_int_equal(CALL(f, agent_kill(f->a, ID, f->witness, on_done, f, NULL)), 0);
+}
+
+static void test_never_an_answer(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        MODEL(f, m->n_drop_inspect = 100);
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_BUSY);
+        assert_int_equal(MODEL(f, m->n_pause), FREEZES_MAX);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+        /* While a snapshot's container stands still it is not asked about. */
+        assert_int_equal(capture(f, CAPTURE_THAW, "precopy"), 0);
+        assert_int_equal(MODEL(f, m->n_drop_inspect), 100 - FREEZES_MAX);
+}
+
 static void test_queue(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -539,6 +568,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_thaw_under_way, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_answer, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_answer_while_frozen, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_never_an_answer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_queue, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
