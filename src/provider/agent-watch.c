@@ -7,11 +7,16 @@
  * listened to from the beginning. It has the container locked, for a copy as for a freeze or a signal, until the event is
  * with everybody who listens: what came before our kill is therefore told before the kill, and needs no question.
  *
+ * What an Engine tells is at times old: containerd tells it of each freeze and thaw as well, and one that is told late undoes a
+ * freeze that came after it, for the Engine alone, until that one is told as well. So an unpause counts as long as no pause has
+ * followed it, or if it may have come after the witness was looked at: by that the container has not run until then.
+ *
  * Nothing was missed if the freeze was told: an Engine answers before it begins to listen, but what it remembers it forgets
  * from the old end. The same shows what a question afterwards is worth, where nobody has listened or the stream broke; of a
  * container that has ended, its end shows it. Without that something may have been missed, which counts as if it were told.
  *
- * Source: moby daemon/archive_unix.go, pause.go and kill.go (the lock), daemon/events/events.go (256, in order). */
+ * Source: moby daemon/archive_unix.go, pause.go and kill.go (the lock), daemon/events/events.go (256, in order), daemon/monitor.go
+ * (ProcessEvent: what containerd tells). */
 
 #include "basic/log.h"
 #include "provider/agent-internal.h"
@@ -23,6 +28,7 @@ struct AgentWatch {
         usec_t ended_usec;              /* likewise, of one that has ended; CLOCK_REALTIME */
         bool exited;                    /* it has ended; else it is frozen */
         bool whole;                     /* nothing was missed so far */
+        bool unpaused;                  /* while nobody killed it, and no pause was told since */
         AgentEvidence evidence;
         EngineCall *stream, *past;
         agent_watch_cb cb;              /* of who kills it; NULL: nobody yet */
@@ -79,11 +85,13 @@ static void on_event(json_t *event, void *userdata) {
 
         if (!action)
                 return;
-        /* The witness does not hold any more, or there is nothing to be killed. */
-        if (!w->cb && STR_IN_SET(action, "unpause", "destroy"))
+        if (!w->cb && streq(action, "destroy"))
                 agent_watch_free(w);
-        else if (streq(action, w->exited ? "die" : "pause"))
+        else if (streq(action, w->exited ? "die" : "pause")) {
                 w->whole = true;
+                w->unpaused = false;
+        } else if (!w->cb && !w->exited && streq(action, "unpause"))
+                w->unpaused = true;
         else if (w->evidence == EVIDENCE_NONE && breaks(w, action)) {
                 w->evidence = killed && w->whole ? EVIDENCE_KILLED : EVIDENCE_BROKEN;
                 tell(w, NULL);
@@ -154,6 +162,10 @@ bool agent_watch_is_listening(const AgentWatch *w) {
         return w->stream;
 }
 
+bool agent_watch_is_unpaused(const AgentWatch *w) {
+        return w->unpaused;
+}
+
 AgentEvidence agent_watch_evidence(const AgentWatch *w) {
         return w->evidence;
 }
@@ -197,6 +209,8 @@ int agent_watch_take(Agent *a, const char *container, const char *witness, agent
         if (r < 0)
                 return r;
         w->ended_usec = ended_usec;
+        if (w->unpaused)
+                w->evidence = EVIDENCE_BROKEN;
         w->cb = cb;
         w->userdata = userdata;
         *ret = w;
@@ -208,7 +222,7 @@ AgentWatch *agent_watch_leave(AgentWatch *w) {
                 return NULL;
         w->cb = NULL;
         w->past = engine_call_cancel(w->past);
-        if (!w->stream)
+        if (!w->stream || w->unpaused)
                 agent_watch_free(w);
         return NULL;
 }

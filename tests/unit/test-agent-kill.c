@@ -190,6 +190,45 @@ static void test_copied_into_and_forgotten(void **state) {
         UNTIL(f, count_streams(f) == 0);
 }
 
+/* containerd told the Engine late of a thaw before the freeze, and then of the freeze. */
+static void test_told_late_of_a_thaw(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        happens(f, UNPAUSED);
+        UNTIL(f, agent_watch_is_unpaused(f->a->watches));
+        happens(f, PAUSED);
+        UNTIL(f, !agent_watch_is_unpaused(f->a->watches));
+        assert_int_equal(end_of(f), 0);
+        assert_int_equal(MODEL(f, m->n_kill), 1);
+}
+
+/* What is copied into it meanwhile is in no copy: it was frozen all the time. */
+static void test_copied_into_behind_a_late_thaw(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        happens(f, UNPAUSED COPIED PAUSED);
+        UNTIL(f, agent_watch_evidence(f->a->watches) == EVIDENCE_BROKEN);
+        assert_changed(f, end_of(f));
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+}
+
+/* Without a pause behind it, it was somebody else's. */
+static void test_unpaused_while_saved(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
+        happens(f, UNPAUSED);
+        UNTIL(f, agent_watch_is_unpaused(f->a->watches));
+        assert_changed(f, end_of(f));
+        assert_int_equal(MODEL(f, m->n_kill), 0);
+        UNTIL(f, count_streams(f) == 0);
+}
+
 static void test_busy_node(void **state) {
         Fixture *f = *state;
         NEED_CGROUP(f);
@@ -435,6 +474,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_unpaused_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_before_kill, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_copied_into_and_forgotten, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_told_late_of_a_thaw, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_copied_into_behind_a_late_thaw, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unpaused_while_saved, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_busy_node, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stream_breaks, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stream_breaks_and_nothing_is_forgotten, setup, teardown),
