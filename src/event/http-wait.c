@@ -14,7 +14,7 @@ static void on_done(HttpRequest *req, const HttpResponse *response, void *userda
         Outcome *o = userdata;
 
         o->done = true;
-        o->r = response->failure == HTTP_OK ? 0 : -EHOSTDOWN;
+        o->r = response->failure == HTTP_OK ? 0 : response->failure == HTTP_TIMEOUT ? -ETIMEDOUT : -EHOSTDOWN;
         o->status = response->status;
         o->body = response->body ? strdup(response->body) : NULL;
 }

@@ -62,13 +62,38 @@ static long unpause(const char *engine_socket, const char *container, char **ret
         return status;
 }
 
+static long unpause_again(const char *engine_socket, const char *container, char **ret_answer) {
+        free(TAKE_PTR(*ret_answer));
+        return unpause(engine_socket, container, ret_answer);
+}
+
+static bool is_thawed(long status, const char *answer) {
+        return status == 204 || status == 404 || (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
+}
+
+/* As in agent-freeze.c: what begins in a container just as that is frozen holds up its Engine, until the kernel lets it run. The Engine
+ * then goes on to take the container for frozen, and its runtime thaws only one that is. */
+static long unpause_by_all_means(const char *engine_socket, const char *container, char **ret_answer) {
+        long status = unpause(engine_socket, container, ret_answer);
+
+        if (status == -ETIMEDOUT && agent_set_frozen(container, false) >= 0) {
+                log_info("Container %.*s was thawed without the Docker Engine at %s, which does not answer.", CONTAINER_SHORT, container,
+                         engine_socket);
+                status = unpause_again(engine_socket, container, ret_answer);
+        }
+        if (!*ret_answer || !strstr(*ret_answer, "container not paused") || agent_set_frozen(container, true) < 0)
+                return status;
+        status = unpause_again(engine_socket, container, ret_answer);
+        if (!is_thawed(status, *ret_answer))
+                (void) agent_set_frozen(container, false);
+        return status;
+}
+
 int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir) {
         _cleanup_free_ char *answer = NULL;
-        long status = unpause(engine_socket, container, &answer);
-        bool thawed = status == 204 || status == 404 ||
-                      (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
+        long status = unpause_by_all_means(engine_socket, container, &answer);
 
-        if (thawed) {
+        if (is_thawed(status, answer)) {
                 log_info("Container %.*s was thawed.", CONTAINER_SHORT, container);
                 return note_remove(frozen_dir, container);
         }

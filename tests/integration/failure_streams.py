@@ -319,6 +319,52 @@ def begun_by_another(w):
     w.runs()
 
 
+def _begin_until_stuck(w, container):
+    """What it begins as it is frozen holds up the Engine. An Engine to which that never happens has nothing to be helped with."""
+    docker = ["docker", "-H", f"unix://{w.rig.folder}/docker.sock"]
+    over = threading.Event()
+
+    def execute_on():
+        while not over.is_set():
+            subprocess.run(docker + ["exec", container, "true"], check=False, capture_output=True)
+
+    others = [threading.Thread(target=execute_on) for _ in range(6)]
+    for t in others:
+        t.start()
+    try:
+        for _ in range(100):
+            subprocess.run(docker + ["pause", container], check=False, capture_output=True)
+            try:
+                subprocess.run(docker + ["unpause", container], check=False, capture_output=True, timeout=5)
+            except subprocess.TimeoutExpired:
+                break
+    finally:
+        over.set()
+    return others
+
+
+def begun_by_another_and_killed(w):
+    """Such an Engine, and the service is gone: what thaws then does not wait for it."""
+    w.session()
+    container = w.container(w.name)["Id"]
+    w.daemon.kill()
+    note = os.path.join(w.daemon.environment["RUNTIME_DIRECTORY"], "frozen", container)
+    with open(note, "w", encoding="utf-8") as f:
+        f.write('{"state":"frozen"}')
+    others = _begin_until_stuck(w, container)
+    try:
+        p = subprocess.run(w.daemon.prefix + [w.daemon.program, "--thaw"], env={"PATH": os.environ["PATH"], **w.daemon.environment}, timeout=60,
+                           capture_output=True, text=True, check=False)
+        assert p.returncode == 0, p.stderr
+        assert not w.engine.get(f"/containers/{container}/json")["State"]["Paused"] and not os.path.exists(note), p.stderr
+    finally:
+        for t in others:
+            t.join(60)
+        w.daemon.start()
+    w.runs()
+    w.works()
+
+
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/home/user/new; mv /home/user/new /home/user/count; done"
 
 
@@ -465,6 +511,7 @@ CASES = (
     ("stream: many shells", many_shells),
     ("stream: begun while it is paused", begun_while_paused),
     ("stream: begun by somebody else", begun_by_another),
+    ("stream: begun by somebody else, and the service is killed", begun_by_another_and_killed),
     ("stream: saved under a shell", saved_under_a_shell),
     ("stream: hibernated under a shell", hibernated_under_a_shell),
     ("stream: stopped under a shell", stopped_under_a_shell),
