@@ -146,6 +146,19 @@ int session_check_generation(Session *s, JobType verb, const JobOptions *options
         return verb == JOB_DELETE_SNAPSHOT ? check_unneeded(s, snapshot, reterr) : 0;
 }
 
+/* Without this a stop would first end what then cannot be saved. Where nobody has counted them, swarm-layer does. */
+int session_check_layers(const Session *s, JobType verb, const JobOptions *options, Refusal **reterr) {
+        const Snapshot *from = session_find_snapshot(s, s->observed_generation);
+        unsigned more = verb == JOB_SNAPSHOT ? 2 : 1, max = s->manager->config->session_layers_max;
+
+        if (!job_is_to_save(verb, options) || !from || from->record.session_layers + more <= max)
+                return 0;
+        return refuse(reterr, REFUSAL_IMAGE_REFUSED,
+                      "Session \"%s\" cannot be saved: it has %u layers above its base image, and %s adds %s, where %u are allowed (SessionLayersMax=). "
+                      "Have an administrator raise that, to 120 at most, or copy its files into a new session; a clone would have the same layers.",
+                      s->name, from->record.session_layers, job_type_to_string(verb), more > 1 ? "two" : "one", max);
+}
+
 static Snapshot *oldest_unneeded(Session *s) {
         Snapshot *oldest = NULL;
 

@@ -104,6 +104,10 @@ void job_set_progress(Job *j, uint64_t bytes_done, int64_t bytes_total) {
         job_changed(j, CHANGE_PROGRESS);
 }
 
+bool job_is_to_save(JobType type, const JobOptions *options) {
+        return type == JOB_HIBERNATE || type == JOB_SNAPSHOT || ((type == JOB_STOP || type == JOB_RESTART) && !options->discard);
+}
+
 bool job_is_cancelable(const Job *j) {
         if (j->state == JOB_QUEUED)
                 return true;
@@ -223,7 +227,8 @@ int job_cancel(Job *j, uid_t actor, Refusal **reterr) {
 static bool refuse_if_impossible(Session *s, Job *j) {
         Refusal *error = NULL;
 
-        if (session_allows(s, j->type) && session_check_generation(s, j->type, &j->options, &error) >= 0)
+        if (session_allows(s, j->type) && session_check_generation(s, j->type, &j->options, &error) >= 0 &&
+            session_check_layers(s, j->type, &j->options, &error) >= 0)
                 return false;
         if (!error)
                 (void) refuse(&error, REFUSAL_WRONG_STATE, "Session \"%s\" is %s by now, so %s is not possible any more. %s", s->name,

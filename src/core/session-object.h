@@ -51,6 +51,8 @@ char *snapshot_reference(const Session *s, const Snapshot *snapshot);
 void session_limit_generations(Session *s);
 /* Is the generation that the verb is about there, and may it go, if it is to go? Asked again when a job's turn comes. */
 int session_check_generation(Session *s, JobType verb, const JobOptions *options, Refusal **reterr_refusal);
+/* May another layer be put upon what its container was made from? Only what saves is refused. */
+int session_check_layers(const Session *s, JobType verb, const JobOptions *options, Refusal **reterr_refusal);
 /* What runs now, or is stored for the next start. */
 void session_set_generation(Session *s, uint64_t generation);
 /* Not always that: it may have been restored from an older one. To that nobody goes back without asking. 0: there is none. */
@@ -68,6 +70,8 @@ void session_collect_garbage(Session *s);
 /* A job of the orchestrator itself or, through session_request(), of a caller. It starts when its turn comes. */
 int job_new(Manager *m, Session *s, JobType type, const JobOptions *options, uid_t actor, Job **ret);
 Job *job_free(Job *j);
+/* What is asked for keeps the files as they are now. */
+bool job_is_to_save(JobType type, const JobOptions *options);
 int job_link(Manager *m, Job *j);
 void job_mark_dirty(Job *j);
 void job_changed(Job *j, uint64_t mask);

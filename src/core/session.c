@@ -286,9 +286,8 @@ static int check_queue(Session *s, JobType verb, uid_t actor, Refusal **reterr) 
 /* Before anything is stopped that could not be saved then. */
 static int check_registry(const Session *s, JobType verb, const JobOptions *options, Refusal **reterr) {
         const ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
-        bool saves = verb == JOB_HIBERNATE || verb == JOB_SNAPSHOT || ((verb == JOB_STOP || verb == JOB_RESTART) && !options->discard);
 
-        if (!saves || !e || !(e->provider->vtable->capabilities & PROVIDER_NEEDS_REGISTRY) || !isempty(s->manager->config->registry_url))
+        if (!job_is_to_save(verb, options) || !e || !(e->provider->vtable->capabilities & PROVIDER_NEEDS_REGISTRY) || !isempty(s->manager->config->registry_url))
                 return 0;
         return refuse(reterr, REFUSAL_REGISTRY_FAILED,
                       "Session \"%s\" cannot be saved: no registry is configured. Set URL= in the section [Registry] of orchestrator.conf and reload.", s->name);
@@ -333,6 +332,9 @@ int session_request(Session *s, JobType verb, const JobOptions *options, uid_t a
         r = check_queue(s, verb, actor, reterr);
         if (r >= 0)
                 r = session_check_generation(s, verb, options, reterr);
+        /* What waits before it may change what it runs from. */
+        if (r >= 0 && !s->jobs)
+                r = session_check_layers(s, verb, options, reterr);
         if (r >= 0)
                 r = check_registry(s, verb, options, reterr);
         if (r >= 0)

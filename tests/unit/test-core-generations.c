@@ -93,6 +93,33 @@ static void test_limit_and_queue(void **state) {
         assert_int_equal(fake_losses(f->p), 0);
 }
 
+/* What cannot have another layer is not stopped for a save that cannot be. */
+static void test_no_room_for_a_layer(void **state) {
+        static const JobType saves[] = { JOB_STOP, JOB_RESTART, JOB_HIBERNATE, JOB_SNAPSHOT };
+        Fixture *f = *state;
+        Session *s = create_upon_first(f, "layers");
+
+        f->m->config->session_layers_max = 2;
+        expect_refused(s, JOB_SNAPSHOT, NULL, REFUSAL_IMAGE_REFUSED);   /* it takes two */
+        f->m->config->session_layers_max = 1;
+        for (size_t i = 0; i < ELEMENTSOF(saves); i++)
+                expect_refused(s, saves[i], NULL, REFUSAL_IMAGE_REFUSED);
+        assert_int_equal(s->state, SESSION_RUNNING);
+
+        /* By its turn there may be room no more. */
+        f->m->config->session_layers_max = 3;
+        Job *snapshot = request(s, JOB_SNAPSHOT, NULL), *stop = request(s, JOB_STOP, NULL);
+        f->m->config->session_layers_max = 1;
+        expect_ended(f, snapshot, JOB_DONE, 0);
+        expect_ended(f, stop, JOB_FAILED, REFUSAL_IMAGE_REFUSED);
+        assert_int_equal(s->state, SESSION_RUNNING);
+
+        run_job(f, s, JOB_STOP, &(JobOptions) { .discard = true });
+        run_job(f, s, JOB_START, NULL);
+        run_job(f, s, JOB_DESTROY, NULL);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* A clone that is made while a deletion waits. */
 static void test_clone_and_queue(void **state) {
         _cleanup_refusal_ Refusal *refusal = NULL;
@@ -347,6 +374,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_container_needs_its_image, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_delete_in_the_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_limit_and_queue, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_room_for_a_layer, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_and_queue, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clone_of_the_newest, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_clones_inherit, setup, teardown),
