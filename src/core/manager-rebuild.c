@@ -80,6 +80,12 @@ static Snapshot *find_unfinished(const Session *s, const ProviderObservation *o)
         return snapshot && snapshot->record.phase == SNAPSHOT_INTENT && !snapshot->record.image ? snapshot : NULL;
 }
 
+/* The session goes on from it, so it was neither deleted nor has it gone by a limit: its row was lost, as one that could not be used and
+ * was deleted for that. */
+static bool lacks_row(const Session *s, const ProviderObservation *o) {
+        return o->generation > 0 && o->generation == s->generation && !session_find_any_snapshot(s, o->generation);
+}
+
 static int finish(Session *s, Snapshot *snapshot, const ProviderObservation *o) {
         /* What it was for goes on from there, unless that is over as well. */
         bool rests = (s->state == SESSION_HIBERNATING || s->state == SESSION_STOPPING) && !o->wanted;
@@ -90,14 +96,14 @@ static int finish(Session *s, Snapshot *snapshot, const ProviderObservation *o) 
         return r;
 }
 
-/* The store is older than the cluster, as one from a backup is: it has not burned the number yet, or knows of no more than that. What
- * was saved since is taken up, so that no older generation takes its place and no number is used twice. */
+/* The store is older than the cluster, as one from a backup is: it has not burned the number yet, or knows of no more than that; or it
+ * lacks a row. What was saved since is taken up, so that no older generation takes its place and no number is used twice. */
 void session_take_newer(Session *s, const ProviderObservation *o) {
         _cleanup_(session_freep) Session *newer = NULL;
         Snapshot *snapshot = find_unfinished(s, o);
         int r;
 
-        if (!o->exists || !o->record || !o->image || (o->generation < s->next_generation && !snapshot))
+        if (!o->exists || !o->record || !o->image || (o->generation < s->next_generation && !snapshot && !lacks_row(s, o)))
                 return;
         r = session_from_label(s->manager, s->id, o->record, o->image, 0, &newer);
         /* A label that somebody has changed: the record burned no such number, or the image is no generation of its own. */
@@ -116,5 +122,5 @@ void session_take_newer(Session *s, const ProviderObservation *o) {
                 session_set_generation(s, o->generation);
         session_mark_dirty(s);
         log_event(LOG_WARNING, MESSAGE_RECONCILE_REPAIR, SESSION_FIELDS(s, session_current_job(s)),
-                  "Session %s: the store is older than its record in the cluster; generation %" PRIu64 " was taken up from there.", s->name, o->generation);
+                  "Session %s: the store is older than its record in the cluster, or lacks a row; generation %" PRIu64 " was taken up from there.", s->name, o->generation);
 }

@@ -460,12 +460,28 @@ static void on_generation(void *userdata, int r, const Refusal *refusal, const P
         operation_fail(o, error);
 }
 
+/* Before anything is asked for: to take that back would have the cluster forget which generation it was. */
+static void fail_without_row(Operation *o) {
+        const Session *s = o->session;
+        Refusal *error = NULL;
+
+        (void) refuse(&error, REFUSAL_NO_SUCH_GENERATION,
+                      "Session \"%s\" goes on from generation %" PRIu64 ", of which the orchestrator has no record any more, and no other one takes its place "
+                      "unasked. Restore one of those that 'swarmctl snapshots %s' (ListSnapshots) lists, or destroy the session.", s->name,
+                      o->restore_generation, s->name);
+        operation_fail(o, error);
+}
+
 /* A list from a backup names generations that were deleted since. Such a one must not take the place of a container that its node may
  * bring back, nor run from what a node still has of it: it could not be saved any more. */
 static void step_find_generation(Operation *o) {
         Session *s = o->session;
         const Snapshot *snapshot = session_find_snapshot(s, o->restore_generation);
 
+        if (o->restore_generation > 0 && !snapshot) {
+                fail_without_row(o);
+                return;
+        }
         if (!snapshot || o->job->type != JOB_RESTORE || (o->job->options.generation == 0 && o->from_state != SESSION_LOST)) {
                 operation_next(o);
                 return;

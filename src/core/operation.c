@@ -44,6 +44,11 @@ static void on_timer(void *userdata) {
         o->on_timer(o);
 }
 
+/* The newest there is. That a session is to go on from a newer one says that the row of that was lost: then it goes on from none. */
+static uint64_t begin_generation(const Session *s) {
+        return MAX(session_newest_generation(s), s->generation);
+}
+
 static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
         /* What the orchestrator did by itself on this session must not meet the operation half way. */
         s->call = provider_call_cancel(s->call);
@@ -59,7 +64,7 @@ static int start(Session *s, Job *j, OperationPlan plan, Snapshot *snapshot) {
                 .from_state = s->state,
                 .from_wanted = s->wanted,
                 .rest_state = j->type == JOB_HIBERNATE ? SESSION_HIBERNATED : SESSION_STOPPED,
-                .restore_generation = j->options.generation > 0 ? j->options.generation : session_newest_generation(s),
+                .restore_generation = j->options.generation > 0 ? j->options.generation : begin_generation(s),
                 .snapshot = snapshot,
                 .backoff = { .min_usec = USEC_PER_SEC, .max_usec = 60 * USEC_PER_SEC },
                 .actor_uid = j->actor_uid,

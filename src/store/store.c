@@ -342,12 +342,13 @@ static int job_row(const void *record, void *cb, void *userdata) {
         return (*(store_job_cb *) cb)(record, userdata);
 }
 
-/* The first column of every table is the first of its key. */
+/* The first column of every table is the first of its key, and the second one the rest of it, where there is more. */
 static int row_unusable(const Table *table, sqlite3_stmt *stmt) {
-        const char *key = (const char *) sqlite3_column_text(stmt, 0);
+        const char *key = (const char *) sqlite3_column_text(stmt, 0), *rest = strchr(table->key, ',') ? (const char *) sqlite3_column_text(stmt, 1) : NULL;
 
-        return log_error_errno(EUCLEAN, "A row of the table \"%s\" has a value that this version does not know. Its %s is '%s'.",
-                               table->name, table->columns[0].name, strna(key));
+        return log_error_errno(EUCLEAN, "A row of the table \"%s\" has a value that this version does not know. Its %s is '%s'%s%s%s%s.",
+                               table->name, table->columns[0].name, strna(key), rest ? ", and its " : "", rest ? table->columns[1].name : "",
+                               rest ? " is " : "", strempty(rest));
 }
 
 /* Calls row(record, cb, userdata) for each row of SELECT … <tail>; at most two integer parameters. */

@@ -113,7 +113,9 @@ class Service(BusTest):
         self.change_row("UPDATE snapshots SET phase = 'levitating'")
         self.rig.start(wait_for=False)
         self.assertNotEqual(self.rig.daemon.wait(20), 0)
-        self.assertRegex(self.rig.log.read_text(), 'row of the table "snapshots" has a value that this version does not know')
+        log = self.rig.log.read_text()
+        self.assertRegex(log, 'row of the table "snapshots" has a value that this version does not know')
+        self.assertIn('and its generation is 1.', log)
 
     def test_job_that_cannot_be_read(self):
         """It is only history."""

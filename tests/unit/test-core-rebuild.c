@@ -3,6 +3,7 @@
 /* A store that was lost, or put back from a backup: what the cluster and the registry know beyond it. */
 
 #include <jansson.h>
+#include <sqlite3.h>
 
 #include "core-fixture.h"
 #include "core/session-record.h"
@@ -133,6 +134,66 @@ static void test_backup_amid_a_snapshot(void **state) {
         assert_int_equal(s->generation, 3);
         run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
         assert_int_equal(value_of(f, s), 5);
+}
+
+static void delete_row(Fixture *f, uint64_t generation) {
+        _cleanup_free_ char *sql = strformat("DELETE FROM snapshots WHERE generation = %" PRIu64, generation);
+        sqlite3 *db;
+
+        assert_int_equal(sqlite3_open(f->store, &db), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The row of a generation that could not be used was deleted by hand. The cluster names what it held: neither an older one nor
+ * nothing at all takes its place. */
+static void test_row_deleted(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "row");
+
+        for (uint64_t i = 1; i <= 2; i++) {
+                assert_int_equal(fake_write(f->p, s->id, 10 * i), 0);
+                run_job(f, s, JOB_HIBERNATE, NULL);
+                manager_free(f->m);
+                delete_row(f, i);
+                open_manager(f);
+                WAIT_FOR(f, provider_ready(f));
+                s = manager_find_session(f->m, "row");
+                assert_int_equal(s->generation, i);
+                run_job(f, s, JOB_START, NULL);
+                assert_int_equal(s->generation, i);
+                assert_int_equal(value_of(f, s), 10 * i);
+        }
+        assert_int_equal(HASH_COUNT(s->snapshots), 2);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
+/* And the service of the session is gone as well: nobody names it any more. */
+static void test_row_and_record_lost(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "nobody");
+
+        for (uint64_t i = 1; i <= 2; i++) {
+                assert_int_equal(fake_write(f->p, s->id, 10 * i), 0);
+                run_job(f, s, JOB_HIBERNATE, NULL);
+                if (i == 1)
+                        run_job(f, s, JOB_START, NULL);
+        }
+        assert_int_equal(fake_vanish(f->p, s->id), 0);
+        manager_free(f->m);
+        delete_row(f, 2);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        s = manager_find_session(f->m, "nobody");
+        for (unsigned i = 0; i < 2; i++) {
+                Job *j = request(s, i == 0 ? JOB_START : JOB_RESTORE, NULL);
+                WAIT_FOR(f, job_state_is_ended(j->state));
+                assert_int_equal(j->state, JOB_FAILED);
+                assert_int_equal(j->error->code, REFUSAL_NO_SUCH_GENERATION);
+                assert_int_equal(s->state, SESSION_HIBERNATED);
+        }
+        run_job(f, s, JOB_RESTORE, &(JobOptions) { .generation = 1 });
+        assert_int_equal(value_of(f, s), 10);
 }
 
 /* A push that is cut off leaves nothing, or something whole; the registry may be away when that is asked. */
@@ -273,6 +334,8 @@ int main(void) {
                 T(test_older_store),
                 T(test_backup_amid_a_hibernation),
                 T(test_backup_amid_a_snapshot),
+                T(test_row_deleted),
+                T(test_row_and_record_lost),
                 T(test_cut_off_pushes),
                 T(test_number_used_twice),
                 T(test_foreign_labels),
