@@ -100,7 +100,7 @@ static void on_usr1(int signo) {
 }
 
 /* Makes no such file where there is none: the folder is then no cgroup. */
-static bool write_procs(int dir, pid_t pid) {
+bool write_procs(int dir, pid_t pid) {
         int fd = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC);
         bool written = fd >= 0 && dprintf(fd, "%i\n", pid) > 0;
 
@@ -127,7 +127,7 @@ bool child_enter_cgroup(Fixture *f) {
 
 /* Where the machine has version 1, version 2 is mounted for this process alone. */
 int child_enter_unified(Fixture *f) {
-        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i", mount_point, getpid());
+        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i-" ID, mount_point, getpid());
         int fd;
 
         if (strncmp(f->cgroup, "/sys/fs/cgroup/swarm-", strlen("/sys/fs/cgroup/swarm-")) == 0)
@@ -142,7 +142,7 @@ int child_enter_unified(Fixture *f) {
 }
 
 void child_leave_unified(Fixture *f) {
-        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i", mount_point, getpid());
+        _cleanup_free_ char *mount_point = strformat("%s/unified", f->dir), *cgroup = strformat("%s/swarm-test-agent-%i-" ID, mount_point, getpid());
         int root = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         (void) close(f->model.unified_fd);
@@ -153,6 +153,30 @@ void child_leave_unified(Fixture *f) {
         (void) close(root);
         assert_int_equal(rmdir(cgroup), 0);
         assert_int_equal(umount(mount_point), 0);
+}
+
+#define FREEZER "/sys/fs/cgroup/freezer"
+
+int child_enter_freezer(Fixture *f) {
+        _cleanup_free_ char *cgroup = strformat(FREEZER "/swarm-test-agent-%i-" ID, getpid());
+
+        if (mkdir(cgroup, 0755) < 0)
+                return -1;
+        f->freezer_fd = open(cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (f->freezer_fd >= 0 && write_procs(f->freezer_fd, f->child))
+                return f->freezer_fd;
+        (void) rmdir(cgroup);
+        return -1;
+}
+
+/* Nothing is frozen in the root. */
+bool child_leave_freezer(Fixture *f) {
+        _cleanup_free_ char *cgroup = strformat(FREEZER "/swarm-test-agent-%i-" ID, getpid());
+        _cleanup_close_ int root = open(FREEZER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        (void) close(f->freezer_fd);
+        f->freezer_fd = 0;
+        return write_procs(root, f->child) && rmdir(cgroup) >= 0;
 }
 
 void child_start(Fixture *f) {

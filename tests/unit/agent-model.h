@@ -65,6 +65,7 @@ typedef struct Fixture {
         char dir[64], socket[96], script[96], stream[96];
         pid_t child;
         char cgroup[160];
+        int freezer_fd;                 /* the child's group of version 1's freezer; 0: none */
         int listen_fd;
         pthread_t server;
         pthread_mutex_t lock;
@@ -97,6 +98,11 @@ bool child_enter_cgroup(Fixture *f);
 /* Moves the child into a control group of version 2, as the container's, whose directory that is. -1: none can be made. */
 int child_enter_unified(Fixture *f);
 void child_leave_unified(Fixture *f);
+/* The same with a group of version 1's freezer. */
+int child_enter_freezer(Fixture *f);
+bool child_leave_freezer(Fixture *f);
+/* Moves a process into the group of which that is the directory. false: it is none. */
+bool write_procs(int dir, pid_t pid);
 /* What its cgroup.freeze says: '0' or '1'. */
 char child_freeze(Fixture *f);
 /* The same, with no control group of version 2: 0; and what runc does with it. */
