@@ -442,6 +442,10 @@ static void on_created(const EngineAnswer *answer, void *userdata) {
                         wait_for_thaw(e, step_create);
                 else if (answer->status == 409 || answer->status == 404)
                         finish_not_running(e);
+                else if (answer->status == 400)
+                        /* A user that the container does not know, since Engine 28; before that it is a line of output, and 126. */
+                        finish_refused(e, REFUSAL_INVALID_ARGUMENT, "The command cannot begin in container %.*s: %s. Correct it, then try again.",
+                                       CONTAINER_SHORT, e->container, answer->message);
                 else {
                         _cleanup_refusal_ Refusal *refusal = NULL;
                         int r = agent_refuse_answer(e->base.agent, e->container, "begin a command", answer, &refusal);

@@ -147,6 +147,12 @@ static void test_not_created(void **state) {
         assert_int_equal(run(f), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_PROVIDER_FAILED);
         MODEL(f, m->n_fail_create = 1);
+        MODEL(f, m->fail_create = 400);
+        MODEL(f, m->create_message = "{\"message\":\"unable to find user x: no matching entries in passwd file\"}");
+        assert_int_equal(run(f), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_INVALID_ARGUMENT);
+        assert_non_null(strstr(f->message, "unable to find user x"));
+        MODEL(f, m->n_fail_create = 1);
         MODEL(f, m->fail_create = 200);
         MODEL(f, m->create_message = "{\"Id\":\"../../x\"}");
         assert_int_equal(run(f), -EBADMSG);
