@@ -23,7 +23,7 @@ from failure_engine import mend_network
 from waiting import Timeout, wait_for
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bus"))
-from dbusclient import Bus, V  # noqa: E402  pylint: disable=wrong-import-position
+from dbusclient import Bus, DBusError, V  # noqa: E402  pylint: disable=wrong-import-position
 
 SHELLS = 30
 
@@ -180,6 +180,11 @@ def commands(w):
     run(w, "/bin/sh", "-c", "kill -9 $$", code=137)
     # The Engine's words come as output: 126 is that of 20.10.
     assert "no such file" in "".join(run(w, "/no/such/program", code=(126, 127))).lower()
+    # Newer ones refuse a user whom the container does not know before there is a command.
+    try:
+        assert "unable to find user" in "".join(run(w, "true", code=126, user=V("s", "nobodyknows")))
+    except DBusError as e:
+        assert "InvalidArgs" in str(e) and "unable to find user" in str(e), e
     assert run(w, "/bin/sh", "-c", "exec >/dev/null 2>&1; sleep 2; exit 5", code=5) == ("", "")
 
 
@@ -445,7 +450,9 @@ def stopped_under_a_shell(w):
 
 
 def engine_ends_under_a_shell(w, how):
+    """What an Engine that stops takes along is what was not saved: newer ones always remove the container."""
     w.session()
+    w.bus.do("Snapshot", w.name)
     with Terminal(w) as t:
         t.ready()
         w.rig.verb("engine", how)
@@ -455,7 +462,9 @@ def engine_ends_under_a_shell(w, how):
     mend_network(w)
     w.rig.verb("engine", "start")
     crash_cases.settle(w, 120)
-    if w.bus.state(w.name) != "running":
+    s = w.bus.session(w.name)
+    assert s["State"] == "running" or s["StateDetail"], s
+    if s["State"] != "running":
         w.bus.do("Start", w.name)
     w.runs()
     run(w, "true")

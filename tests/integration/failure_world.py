@@ -43,8 +43,12 @@ class World(RigWorld):
         return self.name
 
     def docker(self, *words):
-        return subprocess.run(["docker", "-H", f"unix://{self.rig.folder}/docker.sock", *words], check=True,
-                              capture_output=True, text=True, timeout=60).stdout.strip()
+        p = subprocess.run(["docker", "-H", f"unix://{self.rig.folder}/docker.sock", *words], check=False,
+                           capture_output=True, text=True, timeout=60)
+        if p.returncode != 0:
+            print(f"# docker {words[0]}: {p.stderr.strip()}")
+        p.check_returncode()
+        return p.stdout.strip()
 
     def runs(self):
         assert self.bus.state(self.name) == "running", f"{self.name} is {self.bus.session(self.name)}"
