@@ -29,10 +29,17 @@ def restarted_by_somebody_else(w):
     """Its task has ended with the first run of it; what the second one writes is saved as well."""
     w.session()
     container = w.container(w.name)["Id"]
-    w.docker("restart", "-t", "0", container)
-    wait_for(lambda: w.bus.state(w.name) == "exited" and not w.bus.jobs(ended=False), lambda: f"it to be noticed; the session is {w.bus.state(w.name)}", 60)
-    w.write(w.name)
-    w.bus.do("Stop", w.name)
+    try:
+        w.docker("restart", "-t", "0", container)
+        state = "exited"
+    except subprocess.CalledProcessError as e:
+        # Engine 28 has taken down the network by then, if no other container is in it: there is no second run.
+        assert "network" in e.stderr and "not found" in e.stderr, e.stderr
+        state = "stopped"
+    wait_for(lambda: w.bus.state(w.name) == state and not w.bus.jobs(ended=False), lambda: f"it to be noticed; the session is {w.bus.state(w.name)}", 60)
+    if state == "exited":
+        w.write(w.name)
+        w.bus.do("Stop", w.name)
     w.check()
     w.bus.do("Start", w.name)
     w.runs()
