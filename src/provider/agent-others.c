@@ -89,7 +89,7 @@ cap_t agent_use_capability(cap_value_t needed) {
         cap_t before = cap_get_proc(), caps = before ? cap_dup(before) : NULL;
 
         if (!caps || cap_set_flag(caps, CAP_EFFECTIVE, 1, &needed, CAP_SET) < 0 || cap_set_proc(caps) < 0)
-                log_debug("Capability %i cannot be used: %m", needed);
+                log_debug_errno(errno, "Capability %i cannot be used: %m", needed);
         if (caps)
                 (void) cap_free(caps);
         return before;
@@ -99,7 +99,7 @@ void agent_lay_down(cap_t before) {
         if (!before)
                 return;
         if (cap_set_proc(before) < 0)
-                log_debug("A capability cannot be laid down: %m");
+                log_debug_errno(errno, "A capability cannot be laid down: %m");
         (void) cap_free(before);
 }
 

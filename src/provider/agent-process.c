@@ -103,7 +103,7 @@ static void open_process(AgentProcess *p, pid_t pid) {
         p->fd = pidfd_open(pid, 0);
         p->pid = p->fd >= 0 ? pid : 0;
         if (p->pid == 0)
-                log_debug("Process %i of container %.*s cannot be opened: %m", pid, CONTAINER_SHORT, p->container);
+                log_debug_errno(errno, "Process %i of container %.*s cannot be opened: %m", pid, CONTAINER_SHORT, p->container);
 }
 
 static void on_told(AgentProcess *p, pid_t pid) {

@@ -103,7 +103,7 @@ static void hold(AgentStream *s) {
         s->held = true;
         s->backoff = (Backoff) { .min_usec = SETTLE_USEC, .max_usec = 10 * SETTLE_USEC };
         if (kill(worker_pid(s->worker), SIGSTOP) < 0)
-                log_debug("swarm-stream of container %.*s cannot be stopped: %m", CONTAINER_SHORT, s->container);
+                log_debug_errno(errno, "swarm-stream of container %.*s cannot be stopped: %m", CONTAINER_SHORT, s->container);
         look_again(s);
 }
 
@@ -116,7 +116,7 @@ static void on_timer(void *userdata) {
         }
         s->held = false;
         if (s->worker && kill(worker_pid(s->worker), SIGCONT) < 0)
-                log_debug("swarm-stream of container %.*s cannot go on: %m", CONTAINER_SHORT, s->container);
+                log_debug_errno(errno, "swarm-stream of container %.*s cannot go on: %m", CONTAINER_SHORT, s->container);
 }
 
 /* Output is read of a frozen one all the same. */
