@@ -71,7 +71,7 @@ def runs_again(w):
 def engine_restarts_under_a_running_session(w):
     """What was running runs again, with its files."""
     w.session()
-    w.bus.do("Snapshot", w.name)
+    w.snapshot_all()
     w.rig.verb("engine", "stop")
     wait_for(lambda: w.bus.manager("GetStatus")["Providers"][0]["Health"] == "unavailable", "the provider to be unavailable", 30)
     try:
@@ -92,7 +92,7 @@ def engine_stops_and_may_make_a_swarm(w):
     w.daemon.start()
     try:
         w.session()
-        w.bus.do("Snapshot", w.name)
+        w.snapshot_all()
         w.rig.verb("engine", "stop")
         wait_for(lambda: w.bus.manager("GetStatus")["Providers"][0]["Health"] == "unavailable", "the provider to be unavailable", 30)
         assert w.bus.state(w.name) == "running", f"it is {w.bus.session(w.name)}"

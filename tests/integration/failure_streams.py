@@ -450,9 +450,8 @@ def stopped_under_a_shell(w):
 
 
 def engine_ends_under_a_shell(w, how):
-    """What an Engine that stops takes along is what was not saved: newer ones always remove the container."""
     w.session()
-    w.bus.do("Snapshot", w.name)
+    w.snapshot_all()
     with Terminal(w) as t:
         t.ready()
         w.rig.verb("engine", how)

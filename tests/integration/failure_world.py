@@ -42,6 +42,12 @@ class World(RigWorld):
         self.write(self.name)
         return self.name
 
+    def snapshot_all(self):
+        """What the Engine takes along as it stops is then nothing that was not saved: newer ones always remove the containers."""
+        for s in self.bus.sessions("Name", "State"):
+            if s["State"] == "running":
+                self.bus.do("Snapshot", s["Name"])
+
     def docker(self, *words):
         p = subprocess.run(["docker", "-H", f"unix://{self.rig.folder}/docker.sock", *words], check=False,
                            capture_output=True, text=True, timeout=60)
