@@ -83,6 +83,7 @@ static const struct {
         { "transport is closing", ENGINE_UNKNOWN },
         { "connection error", ENGINE_UNKNOWN },
         { ": unavailable", ENGINE_UNKNOWN },            /* containerd went away; it may have passed it on before */
+        { "error reading from server", ENGINE_UNKNOWN },        /* the same with Engine 28, which names no kind behind it */
 };
 
 static EngineOutcome classify_status(long status, const char *message) {

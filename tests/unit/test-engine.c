@@ -141,6 +141,8 @@ static void test_outcomes(void **state) {
                 { "503 Unavailable", "{\"message\":\"This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.\"}", ENGINE_RETRYABLE },
                 { "503 Unavailable", "", ENGINE_RETRYABLE },
                 { "500 Oops", "{\"message\":\"Cannot pause container 1: connection closed: unavailable\"}", ENGINE_UNKNOWN },
+                { "500 Oops", "{\"message\":\"cannot pause container 1: Unavailable: error reading from server: connection reset by peer\"}", ENGINE_UNKNOWN },
+                { "503 Unavailable", "{\"message\":\"cannot kill container: 1: Unavailable: error reading from server: connection reset by peer\"}", ENGINE_UNKNOWN },
                 { "500 Oops", "{\"message\":\"rpc error: code = DeadlineExceeded desc = context deadline exceeded\"}", ENGINE_UNKNOWN },
                 { "200 OK", "{\"cut", ENGINE_BROKEN },
                 { NULL, NULL, ENGINE_UNKNOWN },
