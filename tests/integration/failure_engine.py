@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Failures of the Engine, in the middle of something."""
 
+import os
 import subprocess
 
 import crash_cases
@@ -20,6 +21,11 @@ def mend_network(w):
 def engine_fails(w, how, verb):
     """The Engine goes in the middle of something, and comes back. Its containers end with it."""
     w.session()
+    if how == "stop":
+        w.snapshot_all()
+        # What is uploaded then, and may be lost with its container.
+        with open(w.root(w.name) + "/home/user/unsaved", "wb") as f:
+            f.write(os.urandom(200_000))
     fault = None
     if verb in ("Hibernate", "Snapshot", "Stop"):
         fault, _ = w.held(verb)

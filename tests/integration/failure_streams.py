@@ -19,7 +19,7 @@ import time
 import crash_cases
 from bus import JOB, MANAGER, NAME, ROOT
 from engine import EngineError
-from failure_engine import mend_network
+from failure_engine import mend_network, runs_again
 from waiting import Timeout, wait_for
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bus"))
@@ -461,11 +461,7 @@ def engine_ends_under_a_shell(w, how):
     mend_network(w)
     w.rig.verb("engine", "start")
     crash_cases.settle(w, 120)
-    s = w.bus.session(w.name)
-    assert s["State"] == "running" or s["StateDetail"], s
-    if s["State"] != "running":
-        w.bus.do("Start", w.name)
-    w.runs()
+    runs_again(w)
     run(w, "true")
 
 
