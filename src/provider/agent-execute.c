@@ -41,6 +41,7 @@ typedef struct Execute {
         StreamEnd end;                  /* of the stream */
         char *end_message;
         usec_t ended_usec;              /* CLOCK_BOOTTIME */
+        bool left;                      /* its container has ended, whatever the Engine says */
         bool known, running;            /* what the Engine says of the command, then */
         int exit_code;                  /* -1: it does not say */
 
@@ -277,8 +278,10 @@ static void decide(Execute *e) {
                                engine_socket(e->base.agent->engine), CONTAINER_SHORT, e->container);
         else if (e->running && (e->end != STREAM_END_ENGINE || (e->command.terminal && has_passed(e, TERMINAL_LOST_USEC))))
                 end_command(e);
-        else if (e->running || !has_passed(e, COMMAND_SETTLE_USEC))
+        else if (!has_passed(e, COMMAND_SETTLE_USEC) || (e->running && !e->left))
                 look_later(e);
+        else if (e->left)
+                finish_with_container(e);
         else
                 finish_ended(e, e->exit_code);
 }
@@ -335,11 +338,11 @@ static void step_look(void *userdata) {
                 finish(e, r, NULL, -1);
 }
 
-static void on_stream_end(Execute *e, const StreamMessage *m) {
+static void on_over(Execute *e, StreamEnd how, const char *message) {
         int r;
 
-        e->end = m->end;
-        r = free_and_strdup(&e->end_message, m->message);
+        e->end = how;
+        r = free_and_strdup(&e->end_message, message);
         e->stream = agent_stream_free(e->stream);
         e->resize = engine_call_cancel(e->resize);
         timer_disarm(e->resize_timer);
@@ -349,6 +352,15 @@ static void on_stream_end(Execute *e, const StreamMessage *m) {
                 finish(e, r, NULL, -1);
         else
                 step_look(e);
+}
+
+/* With its container. Nobody takes what is left of its output, or slowly. */
+static void on_left(void *userdata) {
+        Execute *e = userdata;
+
+        e->left = true;
+        if (e->stream)
+                on_over(e, STREAM_END_ENGINE, NULL);
 }
 
 /* ---- its begin */
@@ -382,7 +394,7 @@ static void on_message(const StreamMessage *m, void *userdata) {
         if (m->type == STREAM_SAYS_SIZE)
                 take_size(e, m);
         else if (m->type == STREAM_SAYS_END)
-                on_stream_end(e, m);
+                on_over(e, m->end, m->message);
         else if (m->status == 101 || m->status == 200)
                 on_begun(e);
         else {
@@ -398,7 +410,7 @@ static int start(Execute *e) {
 
         if (!path)
                 return -ENOMEM;
-        r = agent_process_new(a, e->container, e->exec, &e->process);
+        r = agent_process_new(a, e->container, e->exec, on_left, e, &e->process);
         if (r < 0)
                 return r;
         return agent_stream_new(a, &(const AgentStreamSpec) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The freezer of a container, where the Engine does not get at it. */
+/* A container's control group, where the Engine does not get at it: its freezer, and whether anything is left in it. */
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -36,16 +36,31 @@ static const Freezer freezers[] = {
 };
 
 /* A process may be in a group below its container's, which bears its id. */
-static int freezer_of(pid_t pid, const Freezer *f, const char *container, char **ret) {
+static int group_of(pid_t pid, const char *controller, const char *container, const char *file, char **ret) {
         _cleanup_free_ char *path = NULL;
-        int r = cgroup_file(pid, f->controller, f->file, &path);
+        int r = cgroup_file(pid, controller, file, &path);
         char *p = r >= 0 ? strstr(path, container) : NULL;
 
         if (!p)
                 return r < 0 ? r : -ENOENT;
         p[strcspn(p, "/")] = 0;
-        *ret = strformat("%s/%s", path, f->file);
+        *ret = strformat("%s/%s", path, file);
         return *ret ? 0 : -ENOMEM;
+}
+
+int cgroup_members_file(pid_t pid, const char *container, char **ret) {
+        int r = group_of(pid, "cpuacct", container, "cgroup.procs", ret);
+
+        return r < 0 && r != -ENOMEM ? group_of(pid, "", container, "cgroup.events", ret) : r;
+}
+
+bool cgroup_is_empty(const char *members) {
+        _cleanup_free_ char *text = NULL;
+        int r = read_file(members, PROC_FILE_MAX, &text);
+
+        if (r < 0)
+                return r == -ENOENT || r == -ENODEV;
+        return !*text || startswith(text, "populated 0") || strstr(text, "\npopulated 0");
 }
 
 static int find_freezer(const char *container, const Freezer **ret, char **ret_file) {
@@ -66,7 +81,7 @@ static int find_freezer(const char *container, const Freezer **ret, char **ret_f
                 if (read_file(path, PROC_FILE_MAX, &cgroups) < 0 || !strstr(cgroups, container))
                         continue;
                 for (size_t i = 0; i < ELEMENTSOF(freezers) && r < 0; i++) {
-                        r = freezer_of((pid_t) pid, freezers + i, container, ret_file);
+                        r = group_of((pid_t) pid, freezers[i].controller, container, freezers[i].file, ret_file);
                         *ret = freezers + i;
                 }
         }

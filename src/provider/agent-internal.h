@@ -36,6 +36,7 @@
 #define COMMAND_BEGIN_USEC (30 * USEC_PER_SEC)          /* from its begin until its process is there */
 #define COMMAND_HANGUP_USEC (5 * USEC_PER_SEC)          /* from SIGHUP to SIGKILL */
 #define COMMAND_SETTLE_USEC USEC_PER_SEC                /* from its death by SIGKILL until its container counts as one that runs on */
+#define COMMAND_UNREAD_USEC USEC_PER_SEC                /* from the end of a container until what is left of a command's output is dropped */
 #define TERMINAL_LOST_USEC (10 * USEC_PER_SEC)          /* from the end of a terminal's stream until its command is hung up */
 #define RESIZE_TIMEOUT_USEC (10 * USEC_PER_SEC)         /* until a new size that the Engine refuses is let be */
 
@@ -197,6 +198,9 @@ int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret)
 /* Its cgroup is frozen, or will be as soon as what its processes do in the kernel allows: cgroup.freeze of cgroup v2. Version 1 is
  * not asked, where a freeze that fails is undone. */
 bool cgroup_is_to_freeze(pid_t pid);
+/* By which it can be told later whether anything is left in the container that this process is in, and that. */
+int cgroup_members_file(pid_t pid, const char *container, char **ret);
+bool cgroup_is_empty(const char *members);
 /* The cpu time that the container's cgroup has used. */
 int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 /* The path below the controller's mount point, from /proc/PID/cgroup, and where that controller is mounted, from
@@ -375,8 +379,9 @@ void agent_streams_hold(Agent *a, const char *container);
 
 /* ---- agent-process.c: the process of a command */
 
-/* Finds it when it has begun. A note says that it is there, until it has ended. */
-int agent_process_new(Agent *a, const char *container, const char *exec, AgentProcess **ret);
+/* Finds it when it has begun. A note says that it is there, until it has ended. `on_left`: it has ended with its container, a while ago;
+ * the process may be freed from it. */
+int agent_process_new(Agent *a, const char *container, const char *exec, event_cb on_left, void *userdata, AgentProcess **ret);
 /* It has ended by itself, or was not begun. NULL is fine. */
 AgentProcess *agent_process_over(AgentProcess *p);
 /* Ends it: SIGHUP, then SIGKILL, and neither while the container is frozen. It belongs to the agent from here on; `cb` is called

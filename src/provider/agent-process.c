@@ -33,8 +33,14 @@ struct AgentProcess {
         Timer *timer;
         Backoff backoff;
 
-        bool ending, hung_up;
         sd_event_source *exit;
+        bool dead;
+        char *members;                  /* what tells whether its container has ended; NULL: nothing */
+        usec_t left_usec;               /* CLOCK_BOOTTIME: when that was seen; 0: not yet */
+        event_cb on_left;               /* NULL: nobody waits for it any more */
+        void *left_userdata;
+
+        bool ending, hung_up;
         event_cb cb;
         void *userdata;
         AgentProcess *prev, *next;      /* on agent->processes */
@@ -49,6 +55,7 @@ static void process_free(AgentProcess *p) {
                 (void) close(p->fd);
         free(p->container);
         free(p->exec);
+        free(p->members);
         free(p);
 }
 
@@ -106,12 +113,15 @@ static void open_process(AgentProcess *p, pid_t pid) {
                 log_debug_errno(errno, "Process %i of container %.*s cannot be opened: %m", pid, CONTAINER_SHORT, p->container);
 }
 
+static void watch(AgentProcess *p);
+
 static void on_told(AgentProcess *p, pid_t pid) {
         bool same = p->fd >= 0 && p->pid == pid;
 
         p->begun = true;
         if (same && is_of_container(p, pid)) {
                 p->confirmed = true;
+                watch(p);
                 step(p);
                 return;
         }
@@ -170,8 +180,41 @@ static void look(AgentProcess *p) {
 /* ---- its end */
 
 static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        finish(userdata);
+        AgentProcess *p = userdata;
+
+        p->exit = sd_event_source_disable_unref(p->exit);
+        p->dead = true;
+        backoff_reset(&p->backoff);
+        step(p);
         return 0;
+}
+
+static void watch(AgentProcess *p) {
+        int r = sd_event_add_io(p->agent->event, &p->exit, p->fd, EPOLLIN, on_process_exit, p);
+
+        if (r < 0)
+                log_debug("The end of a command cannot be watched: %s", strerror(-r));
+        (void) cgroup_members_file(p->pid, p->container, &p->members);
+}
+
+/* A command whose output nobody takes keeps the Engine from seeing that the container has ended: it first wants to hand out all of that,
+ * while who stops, restores or destroys the session waits. So that is told apart here, by the kernel. What ends by itself in a container that runs
+ * on may be read as slowly as its reader likes. */
+static void look_whether_left(AgentProcess *p) {
+        event_cb cb = p->on_left;
+
+        if (!cgroup_is_empty(p->members)) {
+                again(p);
+                return;
+        }
+        if (p->left_usec == 0)
+                p->left_usec = agent_now(CLOCK_BOOTTIME);
+        if (agent_now(CLOCK_BOOTTIME) < p->left_usec + COMMAND_UNREAD_USEC) {
+                again(p);
+                return;
+        }
+        p->on_left = NULL;
+        cb(p->left_userdata);
 }
 
 static int send_signal(AgentProcess *p, int signo) {
@@ -193,12 +236,8 @@ static int hang_up(AgentProcess *p) {
 }
 
 static void end_process(AgentProcess *p) {
-        int r = 0;
+        int r;
 
-        if (!p->exit)
-                r = sd_event_add_io(p->agent->event, &p->exit, p->fd, EPOLLIN, on_process_exit, p);
-        if (r < 0)
-                log_debug("The end of a command cannot be watched: %s", strerror(-r));
         /* A signal makes a frozen process run for a moment, or ends it, and its container would count as one that ran. */
         if (note_says_frozen(p->agent->frozen_dir, p->container)) {
                 again(p);
@@ -217,10 +256,12 @@ static void end_process(AgentProcess *p) {
 static void step(AgentProcess *p) {
         if (!p->gone && !p->confirmed)
                 look(p);
-        else if (p->ending && p->gone)
+        else if (p->ending && (p->gone || p->dead))
                 finish(p);
         else if (p->ending)
                 end_process(p);
+        else if (p->dead && p->members && p->on_left)
+                look_whether_left(p);
 }
 
 static void on_timer(void *userdata) {
@@ -231,6 +272,7 @@ void agent_process_end(AgentProcess *p, event_cb cb, void *userdata) {
         p->cb = cb;
         p->userdata = userdata;
         p->ending = true;
+        p->on_left = NULL;
         backoff_reset(&p->backoff);
         /* It may have been asked to begin just now. */
         p->deadline_usec = MAX(p->deadline_usec, agent_now(CLOCK_BOOTTIME) + COMMAND_BEGIN_USEC);
@@ -283,10 +325,16 @@ static int write_note(Agent *a, const char *container, const char *exec) {
         return text ? write_file_atomic(a->commands_dir, exec, text) : -ENOMEM;
 }
 
-int agent_process_new(Agent *a, const char *container, const char *exec, AgentProcess **ret) {
+int agent_process_new(Agent *a, const char *container, const char *exec, event_cb on_left, void *userdata, AgentProcess **ret) {
         int r = write_note(a, container, exec);
 
-        return r < 0 ? r : process_add(a, container, exec, ret);
+        if (r >= 0)
+                r = process_add(a, container, exec, ret);
+        if (r < 0)
+                return r;
+        (*ret)->on_left = on_left;
+        (*ret)->left_userdata = userdata;
+        return 0;
 }
 
 static int end_noted(Agent *a, const char *exec) {

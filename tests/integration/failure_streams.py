@@ -449,6 +449,27 @@ def stopped_under_a_shell(w):
     w.runs()
 
 
+def ended_unread(w):
+    """Nobody reads what they write: the Engine, which has it, would hold up the end of the container."""
+    for ends, begins in (("Stop", "Start"), ("Hibernate", "Restore"), ("Restart", None)):
+        w.session()
+        out = os.pipe()
+        with Terminal(w) as t:
+            t.type("yes\n")
+            job = execute(w, ["yes"], None, out[1])
+            for fd in (t.master, out[0]):
+                wait_for(lambda fd=fd: select.select([fd], [], [], 1)[0], "some output")
+            w.bus.do(ends, w.name)
+            if begins:
+                w.bus.do(begins, w.name)
+            for path in (t.job, job):
+                ended = w.bus.wait_job(path)
+                assert ended["State"] == "failed" and "ended with the command still running" in ended["ErrorMessage"], ended
+        for fd in out:
+            os.close(fd)
+    w.runs()
+
+
 def engine_ends_under_a_shell(w, how):
     w.session()
     w.snapshot_all()
@@ -519,6 +540,7 @@ CASES = (
     ("stream: saved under a shell", saved_under_a_shell),
     ("stream: hibernated under a shell", hibernated_under_a_shell),
     ("stream: stopped under a shell", stopped_under_a_shell),
+    ("stream: ended with its output unread", ended_unread),
     ("stream: the service is killed under a shell", killed_service),
     ("stream: the Engine stops under a shell", lambda w: engine_ends_under_a_shell(w, "stop")),
     ("stream: the Engine is killed under a shell", lambda w: engine_ends_under_a_shell(w, "crash")),

@@ -312,6 +312,37 @@ static void test_container_ended(void **state) {
         assert_non_null(strstr(f->message, "restart"));
 }
 
+/* The Engine says nothing, for nobody takes the output that it has. */
+static void test_unread_at_the_end(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        begin(f, false, NULL);
+        MODEL(f, m->running = false);
+        (void) kill(f->child, SIGKILL);
+        command_end(f, 137);
+        run_until(f, 1);
+        assert_int_equal(f->code, REFUSAL_WRONG_STATE);
+        assert_non_null(strstr(f->message, "still running"));
+        UNTIL(f, stream_state(f) == 0);
+        assert_false(command_noted(f));
+}
+
+/* Whoever reads it takes his time. */
+static void test_unread_in_one_that_runs(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        begin(f, false, NULL);
+        command_end(f, 0);
+        run_for(f, COMMAND_UNREAD_USEC + 500 * USEC_PER_MSEC);
+        assert_int_equal(f->n_done, 0);
+        assert_int_not_equal(stream_state(f), 0);
+        stream_ends(f, HELD);
+        run_until(f, 1);
+        assert_int_equal(f->exit_code, 0);
+}
+
 static void test_engine_away(void **state) {
         Fixture *f = *state;
 
@@ -358,6 +389,8 @@ int main(void) {
                 TEST(test_left_running),
                 TEST(test_left_notes),
                 TEST(test_container_ended),
+                TEST(test_unread_at_the_end),
+                TEST(test_unread_in_one_that_runs),
                 TEST(test_engine_away),
                 TEST(test_stream_broken),
         };
