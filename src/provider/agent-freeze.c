@@ -6,6 +6,8 @@
 #include "basic/log.h"
 #include "provider/agent-internal.h"
 
+#define FREEZE_SLACK_USEC (5 * USEC_PER_SEC)            /* until those that were about to begin have been looked at once more */
+
 struct AgentFreeze {
         Agent *agent;
         char *container;
@@ -181,7 +183,9 @@ static int freeze_begin(AgentFreeze *f) {
 }
 
 /* A command that is frozen while it begins holds up its shim for good: the Engine waits for it, with the thaw as well, until somebody
- * writes to the cgroup. None begins that finds the note (agent-execute.c); those that did not are waited for. */
+ * writes to the cgroup. None begins that finds the note (agent-execute.c); those that did not are waited for, as
+ * long as that may take. What has not begun by then waits in the Engine, as for a file of the session that it reads for that (a FIFO in the
+ * place of /etc/passwd), and nobody keeps a session from being saved by that. */
 static void freeze_when_begun(AgentFreeze *f) {
         _cleanup_refusal_ Refusal *refusal = NULL;
         usec_t wait = backoff_next(&f->backoff);
@@ -219,7 +223,7 @@ int agent_freeze(Agent *a, const char *container, usec_t patience_usec, agent_fr
                 .cb = cb,
                 .userdata = userdata,
                 .backoff = { .min_usec = 50 * USEC_PER_MSEC, .max_usec = USEC_PER_SEC },
-                .deadline_usec = agent_now(CLOCK_BOOTTIME) + FREEZE_TIMEOUT_USEC,
+                .deadline_usec = agent_now(CLOCK_BOOTTIME) + COMMAND_BEGIN_USEC + FREEZE_SLACK_USEC,
         };
         DL_APPEND(a->freezes, f);
         r = free_and_strdup(&f->container, container);

@@ -387,7 +387,7 @@ AgentProcess *agent_process_over(AgentProcess *p);
 /* Ends it: SIGHUP, then SIGKILL, and neither while the container is frozen. It belongs to the agent from here on; `cb` is called
  * once, from the loop, when it has ended or cannot be ended; NULL: nobody waits for that. */
 void agent_process_end(AgentProcess *p, event_cb cb, void *userdata);
-/* One was asked for, and the Engine has not said yet that it is there. */
+/* One was asked for not long ago, and the Engine has not said yet that it is there. */
 bool agent_processes_begin(const Agent *a, const char *container);
 /* Ends those of which a note says that an agent before this one has left them. */
 int agent_processes_noted(Agent *a);

@@ -285,7 +285,7 @@ bool agent_processes_begin(const Agent *a, const char *container) {
         const AgentProcess *p;
 
         DL_FOREACH(a->processes, p)
-                if (!p->begun && !p->gone && streq(p->container, container))
+                if (!p->begun && !p->gone && agent_now(CLOCK_BOOTTIME) < p->deadline_usec && streq(p->container, container))
                         return true;
         return false;
 }

@@ -138,6 +138,24 @@ static void test_refused(void **state) {
         }
 }
 
+/* A freeze does not wait for it longer than for one that is slow. */
+static void test_never_begins(void **state) {
+        Fixture *f = *state;
+        unsigned done;
+        NEED_CGROUP(f);
+
+        stream_modes(f, "wait");
+        assert_int_equal(execute(f, NULL), 0);
+        UNTIL(f, f->n_begun == 1);
+        done = f->n_done;
+        assert_int_equal(begin_capture(f, ID, CAPTURE_HOLD, "hold", NULL), 0);
+        run_for(f, COMMAND_BEGIN_USEC / 2);
+        assert_int_equal(MODEL(f, m->n_pause), 0);
+        run_until(f, done + 1);
+        assert_int_equal(f->r, 0);
+        assert_int_equal(MODEL(f, m->n_pause), 1);
+}
+
 static void test_not_created(void **state) {
         Fixture *f = *state;
 
@@ -264,6 +282,7 @@ int main(void) {
                 TEST(test_shell),
                 TEST(test_bad_request),
                 TEST(test_refused),
+                TEST(test_never_begins),
                 TEST(test_not_created),
                 TEST(test_sizes),
                 TEST(test_logs),
