@@ -26,64 +26,66 @@ int agent_let_run(pid_t first) {
         return r < 0 ? r : write_freezer(file, "0");
 }
 
-typedef struct Freezer {
-        const char *controller, *file, *thaw, *freeze;
-} Freezer;
+typedef struct GroupFile {
+        const char *controller, *file;
+        const char *thaw, *freeze;      /* of a freezer: what is written to it */
+} GroupFile;
 
-static const Freezer freezers[] = {
+static const GroupFile freezers[] = {
         { "freezer", "freezer.state", "THAWED", "FROZEN" },
         { "", "cgroup.freeze", "0", "1" },
 };
+/* They tell whether anything is in the group. */
+static const GroupFile members[] = {
+        { .controller = "cpuacct", .file = "cgroup.procs" },
+        { .controller = "", .file = "cgroup.events" },
+};
 
 /* A process may be in a group below its container's, which bears its id. */
-static int group_of(pid_t pid, const char *controller, const char *container, const char *file, char **ret) {
+static int group_file(pid_t pid, const GroupFile *f, const char *container, char **ret) {
         _cleanup_free_ char *path = NULL;
-        int r = cgroup_file(pid, controller, file, &path);
+        int r = cgroup_file(pid, f->controller, f->file, &path);
         char *p = r >= 0 ? strstr(path, container) : NULL;
 
         if (!p)
                 return r < 0 ? r : -ENOENT;
         p[strcspn(p, "/")] = 0;
-        *ret = strformat("%s/%s", path, file);
+        *ret = strformat("%s/%s", path, f->file);
         return *ret ? 0 : -ENOMEM;
 }
 
-int cgroup_members_file(pid_t pid, const char *container, char **ret) {
-        int r = group_of(pid, "cpuacct", container, "cgroup.procs", ret);
+/* Whichever is there. */
+static int group_file_any(pid_t pid, const GroupFile f[static 2], const char *container, const GroupFile **ret, char **ret_file) {
+        int r = -ENOENT;
 
-        return r < 0 && r != -ENOMEM ? group_of(pid, "", container, "cgroup.events", ret) : r;
+        for (size_t i = 0; i < 2 && r < 0 && r != -ENOMEM; i++) {
+                r = group_file(pid, f + i, container, ret_file);
+                *ret = f + i;
+        }
+        return r;
 }
 
-bool cgroup_is_empty(const char *members) {
-        _cleanup_free_ char *text = NULL;
-        int r = read_file(members, PROC_FILE_MAX, &text);
+static bool is_in(pid_t pid, const char *container) {
+        _cleanup_free_ char *cgroups = NULL;
+        char path[64];
 
-        if (r < 0)
-                return r == -ENOENT || r == -ENODEV;
-        return !*text || startswith(text, "populated 0") || strstr(text, "\npopulated 0");
+        (void) snprintf(path, sizeof(path), "/proc/%i/cgroup", pid);
+        return read_file(path, PROC_FILE_MAX, &cgroups) >= 0 && strstr(cgroups, container);
 }
 
-static int find_freezer(const char *container, const Freezer **ret, char **ret_file) {
+/* By any of its processes. -ESRCH: there is none. */
+static int find_group_file(const char *container, const GroupFile f[static 2], const GroupFile **ret, char **ret_file) {
         DIR *d = opendir("/proc");
         struct dirent *entry;
-        int r = -ENOENT;
+        int r = -ESRCH;
 
         if (!d)
                 return -errno;
         while (r < 0 && r != -ENOMEM && (entry = readdir(d))) {
-                _cleanup_free_ char *cgroups = NULL;
-                char path[64];
                 uint64_t pid;
 
-                if (parse_u64(entry->d_name, &pid) < 0 || pid > INT32_MAX)
-                        continue;
-                (void) snprintf(path, sizeof(path), "/proc/%" PRIu64 "/cgroup", pid);
-                if (read_file(path, PROC_FILE_MAX, &cgroups) < 0 || !strstr(cgroups, container))
-                        continue;
-                for (size_t i = 0; i < ELEMENTSOF(freezers) && r < 0; i++) {
-                        r = group_of((pid_t) pid, freezers[i].controller, container, freezers[i].file, ret_file);
-                        *ret = freezers + i;
-                }
+                if (parse_u64(entry->d_name, &pid) >= 0 && pid <= INT32_MAX && is_in((pid_t) pid, container))
+                        r = group_file_any((pid_t) pid, f, container, ret, ret_file);
         }
         closedir(d);
         return r;
@@ -91,8 +93,40 @@ static int find_freezer(const char *container, const Freezer **ret, char **ret_f
 
 int agent_set_frozen(const char *container, bool frozen) {
         _cleanup_free_ char *file = NULL;
-        const Freezer *f = freezers;
-        int r = find_freezer(container, &f, &file);
+        const GroupFile *f = freezers;
+        int r = find_group_file(container, freezers, &f, &file);
 
         return r < 0 ? r : write_freezer(file, frozen ? f->freeze : f->thaw);
+}
+
+/* ---- what is left in it */
+
+static bool is_empty(const char *file) {
+        _cleanup_free_ char *text = NULL;
+        int r = read_file(file, PROC_FILE_MAX, &text);
+
+        if (r < 0)
+                return r == -ENOENT || r == -ENODEV;
+        return !*text || startswith(text, "populated 0") || strstr(text, "\npopulated 0");
+}
+
+/* Where processes of others cannot be seen, none is no answer. */
+static bool sees_others(void) {
+        _cleanup_free_ char *text = NULL;
+
+        return read_file("/proc/1/cgroup", PROC_FILE_MAX, &text) >= 0;
+}
+
+void agent_members_of(pid_t pid, const char *container, char **file) {
+        const GroupFile *f;
+
+        (void) group_file_any(pid, members, container, &f, file);
+}
+
+bool agent_has_ended(const char *container, char **file) {
+        const GroupFile *f;
+
+        if (!*file && find_group_file(container, members, &f, file) == -ESRCH)
+                return sees_others();
+        return *file && is_empty(*file);
 }

@@ -183,8 +183,12 @@ int agent_signal_process(int pidfd, int signo);
 /* Thaws what is frozen, or is to be, without the Engine, with version 2 of control groups. -EACCES, -EROFS: the service may not. */
 int agent_let_run(pid_t first);
 /* Freezes or thaws what the Engine knows to be frozen, behind its back, whichever version of control groups it is in. Found by the
- * container's id, for an Engine that is stuck tells no process of it. -ENOENT: no process is in it. */
+ * container's id, for an Engine that is stuck tells no process of it. -ESRCH: no process is in it. */
 int agent_set_frozen(const char *container, bool frozen);
+/* The file that tells whether anything is left in the container, which that process is of. Not found: as it was. */
+void agent_members_of(pid_t pid, const char *container, char **file);
+/* Asks it; where there is none yet (NULL), it is found by what is left. */
+bool agent_has_ended(const char *container, char **file);
 
 /* ---- agent-witness.c */
 
@@ -198,9 +202,6 @@ int cgroup_read(pid_t pid, const char *controller, const char *name, char **ret)
 /* Its cgroup is frozen, or will be as soon as what its processes do in the kernel allows: cgroup.freeze of cgroup v2. Version 1 is
  * not asked, where a freeze that fails is undone. */
 bool cgroup_is_to_freeze(pid_t pid);
-/* By which it can be told later whether anything is left in the container that this process is in, and that. */
-int cgroup_members_file(pid_t pid, const char *container, char **ret);
-bool cgroup_is_empty(const char *members);
 /* The cpu time that the container's cgroup has used. */
 int cgroup_cpu_nsec(pid_t pid, uint64_t *ret);
 /* The path below the controller's mount point, from /proc/PID/cgroup, and where that controller is mounted, from

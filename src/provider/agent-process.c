@@ -35,7 +35,7 @@ struct AgentProcess {
 
         sd_event_source *exit;
         bool dead;
-        char *members;                  /* what tells whether its container has ended; NULL: nothing */
+        char *members;                  /* what tells whether its container has ended; NULL: not found yet */
         usec_t left_usec;               /* CLOCK_BOOTTIME: when that was seen; 0: not yet */
         event_cb on_left;               /* NULL: nobody waits for it any more */
         void *left_userdata;
@@ -101,7 +101,10 @@ static void step(AgentProcess *p);
 /* There is no process, or it is out of reach. */
 static void give_up(AgentProcess *p) {
         p->gone = true;
-        step(p);
+        if (p->ending)
+                step(p);
+        else
+                later(p, COMMAND_UNREAD_USEC);
 }
 
 static void open_process(AgentProcess *p, pid_t pid) {
@@ -194,7 +197,7 @@ static void watch(AgentProcess *p) {
 
         if (r < 0)
                 log_debug("The end of a command cannot be watched: %s", strerror(-r));
-        (void) cgroup_members_file(p->pid, p->container, &p->members);
+        agent_members_of(p->pid, p->container, &p->members);
 }
 
 /* A command whose output nobody takes keeps the Engine from seeing that the container has ended: it first wants to hand out all of that,
@@ -203,7 +206,7 @@ static void watch(AgentProcess *p) {
 static void look_whether_left(AgentProcess *p) {
         event_cb cb = p->on_left;
 
-        if (!cgroup_is_empty(p->members)) {
+        if (!agent_has_ended(p->container, &p->members)) {
                 again(p);
                 return;
         }
@@ -260,7 +263,7 @@ static void step(AgentProcess *p) {
                 finish(p);
         else if (p->ending)
                 end_process(p);
-        else if (p->dead && p->members && p->on_left)
+        else if ((p->gone || p->dead) && p->on_left)
                 look_whether_left(p);
 }
 
