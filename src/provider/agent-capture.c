@@ -438,8 +438,10 @@ static void capture_freeze(AgentCapture *c) {
         if (r >= 0)
                 r = agent_freeze(c->base.agent, c->container, patience, on_frozen, c, &c->freeze);
         if (r < 0) {
+                Refusal *refusal = NULL;
                 log_warning_errno(r, "Container %.*s cannot be watched, or noted as frozen: %m", CONTAINER_SHORT, c->container);
-                capture_fail(c, r, NULL);
+                r = note_refuse(c->base.agent->frozen_dir, c->container, "is not frozen", r, &refusal);
+                capture_fail(c, r, refusal);
                 return;
         }
         /* Last: whoever is told may cancel. */

@@ -428,6 +428,7 @@ static int start(Execute *e) {
 }
 
 static void step_start(void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
         Execute *e = userdata;
         int r;
 
@@ -439,7 +440,8 @@ static void step_start(void *userdata) {
         if (r >= 0)
                 return;
         e->process = agent_process_over(e->process);
-        finish(e, r, NULL, -1);
+        r = note_refuse(e->base.agent->commands_dir, e->container, "gets no new command", r, &refusal);
+        finish(e, r, refusal, -1);
 }
 
 static void step_create(void *userdata);

@@ -276,6 +276,8 @@ int note_read(const char *dir, const char *container, Note *ret);
 bool note_exists(const char *dir, const char *container);
 /* Frozen by us, or about to be, and not killed since. */
 bool note_says_frozen(const char *dir, const char *container);
+/* One that could not be written. Other errors stay what they are. `what`: "is not frozen" … */
+int note_refuse(const char *dir, const char *container, const char *what, int error, Refusal **reterr_refusal);
 int note_remove(const char *dir, const char *container);
 
 /* ---- agent-verbs.c: what is done to one container in one call */

@@ -75,3 +75,10 @@ int note_remove(const char *dir, const char *container) {
                 return -ENOMEM;
         return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
+
+int note_refuse(const char *dir, const char *container, const char *what, int error, Refusal **reterr_refusal) {
+        if (error != -ENOSPC && error != -EDQUOT && error != -EROFS)
+                return error;
+        return refuse(reterr_refusal, REFUSAL_PROVIDER_FAILED, "Container %.*s %s, because that cannot be noted in %s: %s. Make room there, then try again.",
+                      CONTAINER_SHORT, container, what, dir, strerror(-error));
+}

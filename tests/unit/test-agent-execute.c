@@ -2,6 +2,9 @@
 
 /* Commands in a container, and its output. */
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #include "execute-fixture.h"
 
 /* ---- it ends by itself */
@@ -156,6 +159,21 @@ static void test_never_begins(void **state) {
         assert_int_equal(MODEL(f, m->n_pause), 1);
 }
 
+/* Who asked is told where to make room, and nothing is begun. */
+static void test_no_room_for_its_note(void **state) {
+        Fixture *f = *state;
+        const char *dir = f->a->commands_dir;
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("full", dir, "tmpfs", 0, "nr_inodes=1") < 0)
+                skip();
+        assert_int_equal(run(f), -EBADRQC);
+        assert_int_equal(f->code, REFUSAL_PROVIDER_FAILED);
+        assert_non_null(strstr(f->message, "gets no new command, because that cannot be noted in"));
+        assert_non_null(strstr(f->message, dir));
+        assert_int_equal(count_streams_with(f, "POST"), 0);
+        assert_int_equal(umount(dir), 0);
+}
+
 static void test_not_created(void **state) {
         Fixture *f = *state;
 
@@ -283,6 +301,7 @@ int main(void) {
                 TEST(test_bad_request),
                 TEST(test_refused),
                 TEST(test_never_begins),
+                TEST(test_no_room_for_its_note),
                 TEST(test_not_created),
                 TEST(test_sizes),
                 TEST(test_logs),
