@@ -42,7 +42,8 @@ typedef struct Execute {
         char *end_message;
         usec_t ended_usec;              /* CLOCK_BOOTTIME */
         bool left;                      /* its container has ended, whatever the Engine says */
-        bool known, running;            /* what the Engine says of the command, then */
+        bool known, running;            /* the command, then, by what the Engine says */
+        bool unread;                    /* it says no more than that nobody takes its output */
         int exit_code;                  /* -1: it does not say */
 
         provider_begun_cb begun;
@@ -247,11 +248,8 @@ static void finish_with_container(Execute *e) {
         finish_refused(e, REFUSAL_WRONG_STATE, "The session's container %.*s ended with the command still running.", CONTAINER_SHORT, e->container);
 }
 
-/* Its process has ended, or cannot be. */
-static void on_process_ended(void *userdata) {
-        Execute *e = userdata;
-
-        e->process = NULL;
+static void finish_given_up(Execute *e) {
+        e->process = agent_process_over(e->process);
         if (e->end == STREAM_END_CALLER)
                 finish_refused(e, REFUSAL_CANCELED, "%s, so the command in container %.*s was ended.",
                                e->command.terminal ? "The other end of its terminal was closed" : "Nobody reads its output any more",
@@ -260,6 +258,14 @@ static void on_process_ended(void *userdata) {
                 finish_refused(e, REFUSAL_PROVIDER_FAILED,
                                "What the command in container %.*s reads and writes cannot be carried on, so it was ended: %s.",
                                CONTAINER_SHORT, e->container, e->end_message ?: "the Docker Engine has closed the connection");
+}
+
+/* Its process has ended, or cannot be. */
+static void on_process_ended(void *userdata) {
+        Execute *e = userdata;
+
+        e->process = NULL;
+        finish_given_up(e);
 }
 
 static void end_command(Execute *e) {
@@ -282,6 +288,8 @@ static void decide(Execute *e) {
                 look_later(e);
         else if (e->left)
                 finish_with_container(e);
+        else if (e->unread)
+                finish_given_up(e);
         else
                 finish_ended(e, e->exit_code);
 }
@@ -308,6 +316,11 @@ static void on_container_seen(const EngineAnswer *answer, void *userdata) {
                 decide(e);
 }
 
+/* The connection was closed on our side, where the Engine had more for it. */
+static bool is_unread(const Execute *e) {
+        return e->known && !e->running && e->exit_code == COMMAND_UNREAD_CODE && (e->left || e->end != STREAM_END_ENGINE);
+}
+
 static void on_command_seen(const EngineAnswer *answer, void *userdata) {
         const json_t *code = json_at(answer->json, "ExitCode");
         Execute *e = userdata;
@@ -321,6 +334,11 @@ static void on_command_seen(const EngineAnswer *answer, void *userdata) {
         e->known = answer->outcome == ENGINE_OK;
         e->running = e->known && json_true_at(answer->json, "Running");
         e->exit_code = json_is_integer(code) ? (int) json_integer_value(code) : -1;
+        e->unread = is_unread(e);
+        if (e->unread) {
+                e->running = agent_process_lives(e->process);
+                e->exit_code = -1;
+        }
         if (e->known && !e->running && e->exit_code >= 0 && e->exit_code != KILLED_CODE) {
                 finish_ended(e, e->exit_code);
                 return;

@@ -37,6 +37,8 @@
 #define COMMAND_HANGUP_USEC (5 * USEC_PER_SEC)          /* from SIGHUP to SIGKILL */
 #define COMMAND_SETTLE_USEC USEC_PER_SEC                /* from its death by SIGKILL until its container counts as one that runs on */
 #define COMMAND_UNREAD_USEC USEC_PER_SEC                /* from the end of a container until what is left of a command's output is dropped */
+/* What an Engine says of a command, whether or not that runs on, when it cannot hand out its output. Source: moby daemon/exec.go. */
+#define COMMAND_UNREAD_CODE 126
 #define TERMINAL_LOST_USEC (10 * USEC_PER_SEC)          /* from the end of a terminal's stream until its command is hung up */
 #define RESIZE_TIMEOUT_USEC (10 * USEC_PER_SEC)         /* until a new size that the Engine refuses is let be */
 
@@ -385,6 +387,8 @@ void agent_streams_hold(Agent *a, const char *container);
 /* Finds it when it has begun. A note says that it is there, until it has ended. `on_left`: it has ended with its container, a while ago;
  * the process may be freed from it. */
 int agent_process_new(Agent *a, const char *container, const char *exec, event_cb on_left, void *userdata, AgentProcess **ret);
+/* It was found, and the kernel has it still. NULL is fine. */
+bool agent_process_lives(const AgentProcess *p);
 /* It has ended by itself, or was not begun. NULL is fine. */
 AgentProcess *agent_process_over(AgentProcess *p);
 /* Ends it: SIGHUP, then SIGKILL, and neither while the container is frozen. It belongs to the agent from here on; `cb` is called

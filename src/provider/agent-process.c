@@ -10,6 +10,7 @@
  * A note in <runtime>/commands/<id> says that it is there: so what a dead service leaves is ended by the next one. */
 
 #include <dirent.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
@@ -118,7 +119,8 @@ static void open_process(AgentProcess *p, pid_t pid) {
 
 static void watch(AgentProcess *p);
 
-static void on_told(AgentProcess *p, pid_t pid) {
+/* `running`: so the Engine says; else it may have ended, and that is its number no more. */
+static void on_told(AgentProcess *p, pid_t pid, bool running) {
         bool same = p->fd >= 0 && p->pid == pid;
 
         p->begun = true;
@@ -128,14 +130,18 @@ static void on_told(AgentProcess *p, pid_t pid) {
                 step(p);
                 return;
         }
+        if (!same)
+                open_process(p, pid);
+        if (!running && (same || p->fd < 0)) {
+                give_up(p);
+                return;
+        }
         if (agent_now(CLOCK_BOOTTIME) >= p->deadline_usec) {
                 log_warning("Process %i, which the Docker Engine names for a command in container %.*s, is not in the control group of that: "
                             "it cannot be ended from outside.", pid, CONTAINER_SHORT, p->container);
                 give_up(p);
                 return;
         }
-        if (!same)
-                open_process(p, pid);
         if (!same && p->fd >= 0)
                 later(p, 0);
         else
@@ -143,7 +149,9 @@ static void on_told(AgentProcess *p, pid_t pid) {
 }
 
 static void on_looked(const EngineAnswer *answer, void *userdata) {
+        const json_t *code = json_at(answer->json, "ExitCode");
         pid_t pid = (pid_t) json_integer_at(answer->json, "Pid");
+        bool running = json_true_at(answer->json, "Running");
         AgentProcess *p = userdata;
 
         p->request = NULL;
@@ -151,9 +159,9 @@ static void on_looked(const EngineAnswer *answer, void *userdata) {
                 give_up(p);
         else if (answer->outcome != ENGINE_OK)
                 again(p);
-        else if (json_true_at(answer->json, "Running") && pid > 0)
-                on_told(p, pid);
-        else if (json_is_integer(json_at(answer->json, "ExitCode")) || agent_now(CLOCK_BOOTTIME) >= p->deadline_usec)
+        else if (pid > 0 && (running || (json_is_integer(code) && json_integer_value(code) == COMMAND_UNREAD_CODE)))
+                on_told(p, pid, running);
+        else if (json_is_integer(code) || agent_now(CLOCK_BOOTTIME) >= p->deadline_usec)
                 give_up(p);
         else {
                 /* Canceled before the Engine was asked to begin it: it would have by now. */
@@ -291,6 +299,12 @@ bool agent_processes_begin(const Agent *a, const char *container) {
                 if (!p->begun && !p->gone && agent_now(CLOCK_BOOTTIME) < p->deadline_usec && streq(p->container, container))
                         return true;
         return false;
+}
+
+bool agent_process_lives(const AgentProcess *p) {
+        struct pollfd fd = { .fd = p ? p->fd : -EBADF, .events = POLLIN };
+
+        return p && p->confirmed && poll(&fd, 1, 0) == 0;
 }
 
 static int process_add(Agent *a, const char *container, const char *exec, AgentProcess **ret) {

@@ -105,7 +105,7 @@ def state_from_a_backup(w, verb):
 def layer_killed(w):
     w.session()
     fault, job = w.held()
-    child = _child_of(w.daemon.process.pid, "swarm-layer")
+    child = child_of(w.daemon.process.pid, "swarm-layer")
     os.kill(child, signal.SIGKILL)
     end = w.bus.wait_job(job)
     fault.release()
@@ -114,7 +114,7 @@ def layer_killed(w):
     w.works()
 
 
-def _child_of(parent, name):
+def child_of(parent, name):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{p}/stat", encoding="utf-8", errors="replace") as f:

@@ -20,6 +20,7 @@ import crash_cases
 from bus import JOB, MANAGER, NAME, ROOT
 from engine import EngineError
 from failure_engine import mend_network, runs_again
+from failure_machine import child_of
 from waiting import Timeout, wait_for
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "bus"))
@@ -232,6 +233,10 @@ def output(w):
     w.bus.do("Destroy", w.name)
 
 
+def kill_child(w):
+    os.kill(child_of(w.daemon.process.pid, "swarm-stream"), signal.SIGKILL)
+
+
 def left_by_its_caller(w):
     """Who went away takes the command along, also one that does not want to go."""
     w.session()
@@ -246,6 +251,24 @@ def left_by_its_caller(w):
     w.bus.call(job, JOB, "Cancel", "t", 0)
     assert w.bus.wait_job(job)["State"] == "canceled"
     gone(w, "4242")
+    # An Engine takes one that writes, when nobody is there to write to, for one that has ended.
+    for goes in (lambda: os.close(out[0]), lambda: kill_child(w)):
+        out = os.pipe()
+        job = execute(w, ["/bin/sh", "-c", "trap '' HUP PIPE; while :; do echo x; done # 4250"], None, out[1])
+        os.close(out[1])
+        there(w, "4250")
+        os.read(out[0], 1)
+        goes()
+        ended = w.bus.wait_job(job)
+        assert ended["State"] in ("canceled", "failed") and ended["ExitCode"] == -1, ended
+        gone(w, "4250")
+    os.close(out[0])
+    out = os.pipe()
+    os.close(out[0])
+    job = execute(w, ["/bin/sh", "-c", "trap '' HUP PIPE; while :; do echo x; done # 4251"], None, out[1])
+    os.close(out[1])
+    w.bus.wait_job(job)
+    gone(w, "4251")
     with Terminal(w) as t:
         t.ready()
         t.type("sleep 4243\n")

@@ -156,6 +156,32 @@ static void test_caller_gone(void **state) {
         assert_false(command_noted(f));
 }
 
+/* The Engine says that it has ended, for its output cannot be handed out. */
+static void test_caller_gone_from_one_that_writes(void **state) {
+        Fixture *f = *state;
+        NEED_CGROUP(f);
+
+        for (unsigned known = 0; known < 2; known++) {
+                if (known)
+                        begin(f, false, NULL);
+                else
+                        command_start(f, false);
+                MODEL(f, m->command_code = COMMAND_UNREAD_CODE);
+                if (!known) {
+                        stream_modes(f, "wait");
+                        assert_int_equal(execute(f, NULL), 0);
+                }
+                stream_ends(f, GIVEN_UP);
+                assert_int_equal(command_wait(f), SIGHUP);
+                run_until(f, 1);
+                assert_int_equal(f->r, -EBADRQC);
+                assert_int_equal(f->code, REFUSAL_CANCELED);
+                assert_false(command_noted(f));
+                MODEL(f, m->command_code = -1);
+                assert_int_equal(note_remove(f->dir, "end"), 0);
+        }
+}
+
 static void test_caller_gone_behind_its_end(void **state) {
         Fixture *f = *state;
 
@@ -379,6 +405,7 @@ int main(void) {
                 TEST(test_begins_before_the_freeze),
                 TEST(test_killed_while_frozen),
                 TEST(test_caller_gone),
+                TEST(test_caller_gone_from_one_that_writes),
                 TEST(test_caller_gone_behind_its_end),
                 TEST(test_hangup_ignored),
                 TEST(test_canceled),
