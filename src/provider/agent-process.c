@@ -78,8 +78,11 @@ static void finish(AgentProcess *p) {
 }
 
 static void later(AgentProcess *p, usec_t after_usec) {
-        if (timer_arm(p->timer, after_usec) < 0)
-                log_oom();
+        int r = timer_arm(p->timer, after_usec);
+
+        /* A loop that has ended has no later; agent_processes_free() follows. */
+        if (r < 0 && r != -ESTALE)
+                log_warning_errno(r, "A command in container %.*s is let be: %m", CONTAINER_SHORT, p->container);
 }
 
 static void again(AgentProcess *p) {

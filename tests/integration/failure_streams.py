@@ -530,6 +530,7 @@ def killed_service(w):
         there(w, "sleep 4248")
         w.daemon.process.terminate()
         w.daemon.process.wait()
+        assert "Out of memory" not in w.daemon.tail(), w.daemon.tail()
         w.daemon.start()
         assert w.bus.wait_job(t.job)["State"] in ("interrupted", "canceled", "failed")
     gone(w, "sleep 4248")
