@@ -251,7 +251,7 @@ def left_by_its_caller(w):
     w.bus.call(job, JOB, "Cancel", "t", 0)
     assert w.bus.wait_job(job)["State"] == "canceled"
     gone(w, "4242")
-    # An Engine takes one that writes, when nobody is there to write to, for one that has ended.
+    # An Engine may take one that writes, when nobody is there to write to, for one that has ended.
     for goes in (lambda: os.close(out[0]), lambda: kill_child(w)):
         out = os.pipe()
         job = execute(w, ["/bin/sh", "-c", "trap '' HUP PIPE; while :; do echo x; done # 4250"], None, out[1])
