@@ -42,7 +42,7 @@ static int is_to_freeze(const char *engine_socket, const char *container) {
         return json_true_at(state, "Paused") || (cgroup_is_to_freeze(pid) && agent_let_run(pid) < 0);
 }
 
-/* Only what the Engine has frozen is thawed by it (agent-freeze.c), so it freezes what it does not know to be. A request that was on
+/* Only what the Engine has frozen is thawed by it (agent-thaw.c), so it freezes what it does not know to be. A request that was on
  * its way as the service ended may have come to pass only now: 409. */
 static long unpause(const char *engine_socket, const char *container, char **ret_answer) {
         _cleanup_free_ char *answer = NULL, *frozen = NULL;
@@ -71,7 +71,7 @@ static bool is_thawed(long status, const char *answer) {
         return status == 204 || status == 404 || (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
 }
 
-/* As in agent-freeze.c: what begins in a container just as that is frozen holds up its Engine, until the kernel lets it run. The Engine
+/* As in agent-thaw.c: what begins in a container just as that is frozen holds up its Engine, until the kernel lets it run. The Engine
  * then goes on to take the container for frozen, and its runtime thaws only one that is. */
 static long unpause_by_all_means(const char *engine_socket, const char *container, char **ret_answer) {
         long status = unpause(engine_socket, container, ret_answer);
