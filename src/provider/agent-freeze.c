@@ -249,6 +249,15 @@ AgentFreeze *agent_freeze_abandon(AgentFreeze *f) {
         return NULL;
 }
 
+bool agent_is_freezing(const Agent *a, const char *container) {
+        const AgentFreeze *f;
+
+        DL_FOREACH(a->freezes, f)
+                if (!f->thaw && streq(f->container, container))
+                        return true;
+        return false;
+}
+
 bool agent_freeze_is_unsettled(const Agent *a, const char *container) {
         const AgentFreeze *f;
 

@@ -330,6 +330,8 @@ typedef void (*agent_freeze_cb)(void *userdata, int r, const Refusal *refusal);
  * answers within that; else it is thawed again, and -EAGAIN. 0: nobody asks about it while it stands still. */
 int agent_freeze(Agent *a, const char *container, usec_t patience_usec, agent_freeze_cb cb, void *userdata, AgentFreeze **ret);
 AgentFreeze *agent_freeze_abandon(AgentFreeze *f);
+/* A request to freeze it is under way, which is not being undone yet. */
+bool agent_is_freezing(const Agent *a, const char *container);
 /* A freeze or a thaw of it is under way, whoever began it and has given it up since. */
 bool agent_freeze_is_unsettled(const Agent *a, const char *container);
 /* Thaws those containers that are frozen, or may be, and that nobody would thaw when the agent goes. */

@@ -81,13 +81,13 @@ static void thaw_again_or_fail(AgentThaw *t, const EngineAnswer *answer) {
         thaw_finish(t, r, refusal);
 }
 
-/* What was killed meanwhile keeps its note: by that the kill is known to be ours. */
+/* What was killed meanwhile keeps its note: by that the kill is known to be ours. So does what an earlier request may freeze yet. */
 static void thaw_done(AgentThaw *t) {
         Note note = {};
         int r;
 
         (void) note_read(t->agent->frozen_dir, t->container, &note);
-        r = note.witness ? 0 : note_remove(t->agent->frozen_dir, t->container);
+        r = note.witness || agent_is_freezing(t->agent, t->container) ? 0 : note_remove(t->agent->frozen_dir, t->container);
         note_done(&note);
         agent_watch_forget(t->agent, t->container);
         if (r < 0)
@@ -143,7 +143,7 @@ static void on_looked(const EngineAnswer *answer, void *userdata) {
         }
 }
 
-/* moby daemon/unpause.go answers 500 "is not paused", and 409 "is not running". */
+/* moby daemon/unpause.go answers 500 "is not paused", of one that has ended too, or 409 "is not running". */
 static void on_unpaused(const EngineAnswer *answer, void *userdata) {
         AgentThaw *t = userdata;
 
