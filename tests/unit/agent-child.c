@@ -169,6 +169,13 @@ int child_enter_freezer(Fixture *f) {
         return -1;
 }
 
+bool child_thaw_freezer(Fixture *f) {
+        _cleanup_close_ int fd = openat(f->freezer_fd, "freezer.state", O_RDWR | O_CLOEXEC);
+        char state[16] = "";
+
+        return pread(fd, state, sizeof(state) - 1, 0) > 0 && startswith(state, "FROZEN") && pwrite(fd, "THAWED", 6, 0) == 6;
+}
+
 /* Nothing is frozen in the root. */
 bool child_leave_freezer(Fixture *f) {
         _cleanup_free_ char *cgroup = strformat(FREEZER "/swarm-test-agent-%i-" ID, getpid());

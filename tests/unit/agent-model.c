@@ -135,11 +135,15 @@ static void answer_pause(Fixture *f, int fd) {
         }
 }
 
+#define NOT_PAUSED "{\"message\":\"Cannot unpause container: OCI runtime resume failed: container not paused: unknown\"}"
+
 static void answer_unpause(Fixture *f, int fd) {
         Model *m = &f->model;
 
         m->n_unpause++;
-        if (m->n_fail_unpause > 0) {
+        if (m->stuck)
+                m->stuck_fd = dup(fd);
+        else if (m->n_fail_unpause > 0) {
                 m->n_fail_unpause--;
                 answer(fd, m->fail_unpause, "{\"message\":\"the test says no\"}");
         } else if (!m->running)
@@ -151,7 +155,9 @@ static void answer_unpause(Fixture *f, int fd) {
                         m->paused = true;
                         child_write_freeze(m, "1");
                 }
-        } else {
+        } else if (f->freezer_fd > 0 && !child_thaw_freezer(f))
+                answer(fd, 500, NOT_PAUSED);
+        else {
                 m->paused = false;
                 child_write_freeze(m, "0");
                 remember(m, UNPAUSED);
@@ -163,6 +169,15 @@ static void answer_unpause(Fixture *f, int fd) {
                 else
                         answer(fd, 204, "");
         }
+}
+
+void comes_round(Fixture *f) {
+        pthread_mutex_lock(&f->lock);
+        f->model.stuck = false;
+        answer(f->model.stuck_fd, 500, NOT_PAUSED);
+        (void) close(f->model.stuck_fd);
+        f->model.stuck_fd = 0;
+        pthread_mutex_unlock(&f->lock);
 }
 
 static void answer_kill(Fixture *f, int fd, const char *query) {

@@ -34,6 +34,8 @@ typedef struct Model {
         unsigned n_drop_inspect;        /* so many questions about the frozen one are not answered */
         int drop_pause;                 /* carries it out, does not answer */
         int n_drop_unpause;             /* the same of so many of the next ones */
+        bool stuck;                     /* no answer to an unpause before its processes run */
+        int stuck_fd;                   /* on which that is waited for */
         bool late_pause;                /* one that nobody waits for any more comes to pass behind the next unpause */
         unsigned pause_delay_ms;
         unsigned n_inspect, n_pause, n_unpause, n_kill, n_stop;
@@ -101,6 +103,8 @@ void child_leave_unified(Fixture *f);
 /* The same with a group of version 1's freezer. */
 int child_enter_freezer(Fixture *f);
 bool child_leave_freezer(Fixture *f);
+/* As runc does: only what is frozen. */
+bool child_thaw_freezer(Fixture *f);
 /* Moves a process into the group of which that is the directory. false: it is none. */
 bool write_procs(int dir, pid_t pid);
 /* What its cgroup.freeze says: '0' or '1'. */
@@ -139,6 +143,8 @@ void on_command_done(void *userdata, int r, const Refusal *refusal, int exit_cod
 /* ---- agent-model.c */
 
 void answer(int fd, int status, const char *body);
+/* The Engine comes round: its runtime thaws nothing that runs. */
+void comes_round(Fixture *f);
 /* A program of `text`, in which DIR/ stands for the test's folder. */
 void write_script(Fixture *f, const char *path, const char *text);
 

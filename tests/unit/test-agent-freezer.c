@@ -114,7 +114,7 @@ static void with_another(Fixture *f, int group, const Kind *k) {
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         (void) close(other);
         assert_int_equal(unlinkat(group, name, AT_REMOVEDIR), 0);
-        /* Nobody is in a group of its own any more. */
+        /* It has a group of its own with another controller alone. */
         assert_true(write_procs(root, f->child));
         (void) close(root);
         assert_int_equal(agent_set_frozen(ID, false), -ENOENT);
@@ -174,6 +174,34 @@ static void test_let_run_freezer(void **state) {
         try(*state, &freezer, let_run_again);
 }
 
+/* An Engine that does not answer is helped by the kernel; what it then takes for frozen is frozen again, for it to thaw. */
+static void thaw_past_the_engine(Fixture *f, int group, const Kind *k) {
+        assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
+        MODEL(f, m->paused = m->stuck = true);
+        tell(group, k->file, k->freeze);
+        UNTIL(f, is_frozen(group, k));
+        f->n_done = 0;
+        assert_int_equal(agent_thaw(f->a, ID, on_done, f, NULL), 0);
+        UNTIL(f, !is_frozen(group, k));
+        UNTIL(f, MODEL(f, m->stuck_fd) > 0);
+        assert_int_equal(f->n_done, 0);
+        comes_round(f);
+        run_until(f, 1);
+        assert_int_equal(f->r, 0);
+        assert_int_equal(MODEL(f, m->n_unpause), 2);
+        assert_false(MODEL(f, m->paused));
+        assert_false(noted(f));
+        assert_false(is_frozen(group, k));
+}
+
+static void test_thaw(void **state) {
+        try(*state, &unified, thaw_past_the_engine);
+}
+
+static void test_thaw_freezer(void **state) {
+        try(*state, &freezer, thaw_past_the_engine);
+}
+
 /* Where a test has failed: what is frozen by version 1 does not even die. */
 static int thaw_and_teardown(void **state) {
         Fixture *f = *state;
@@ -189,7 +217,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_freezer), T(test_freezer_below), T(test_freezer_of_another),
                 T(test_unified), T(test_unified_below), T(test_unified_of_another),
-                T(test_let_run), T(test_let_run_freezer),
+                T(test_let_run), T(test_let_run_freezer), T(test_thaw), T(test_thaw_freezer),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
