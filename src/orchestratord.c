@@ -328,7 +328,7 @@ static int thaw(Service *s) {
         r = config_load(s->config_dirs, NULL, &c, NULL);
         if (r < 0)
                 return log_error_errno(r, "Cannot read the configuration: %m");
-        r = agent_thaw_all(c->engine_socket, s->backends_options.runtime_dir);
+        r = agent_thaw_all(c->engine_socket, s->backends_options.runtime_dir, AGENT_THAW_ALL_USEC);
         return r < 0 ? log_error_errno(r, "Not every container that was frozen could be thawed: %m") : 0;
 }
 

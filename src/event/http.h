@@ -69,8 +69,3 @@ const char *http_request_header(HttpRequest *req, const char *name);
 /* Cancels: no callback any more. NULL is fine. */
 HttpRequest *http_request_cancel(HttpRequest *req);
 DEFINE_CLEANUP(HttpRequest *, http_request_cancel)
-
-/* One request without a loop, for a process that has none or is on its way out: waits for the end, at the most
- * spec->timeout_usec. on_done and on_data of the spec are not used. 0 with status and body (NULL if empty; the caller
- * frees), or -EHOSTDOWN: no answer came. */
-int http_request_and_wait(const HttpEndpoint *endpoint, const HttpSpec *spec, long *ret_status, char **ret_body);

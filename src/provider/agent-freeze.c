@@ -267,11 +267,10 @@ bool agent_freeze_is_unsettled(const Agent *a, const char *container) {
         return agent_is_thawing(a, container);
 }
 
-void agent_freezes_free(Agent *a) {
+void agent_freezes_free(Agent *a, Strv *containers) {
         while (a->freezes) {
-                _cleanup_free_ char *container = TAKE_PTR(a->freezes->container);
+                if (strv_consume(containers, TAKE_PTR(a->freezes->container)) < 0)
+                        log_oom();
                 freeze_free(a->freezes);
-                if (container)
-                        (void) engine_unpause_sync(engine_socket(a->engine), container, a->frozen_dir);
         }
 }

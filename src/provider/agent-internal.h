@@ -30,7 +30,6 @@
 #define LAYER_SILENCE_USEC (120 * USEC_PER_SEC)         /* no line from a push */
 #define LAYER_SMALL_USEC (60 * USEC_PER_SEC)            /* no line from a resolve, verify or delete */
 #define CAPTURE_TIMEOUT_USEC (2 * 3600 * USEC_PER_SEC)  /* whole, with waiting */
-#define THAW_ALL_TIMEOUT_SEC 10                         /* each container, in agent_thaw_all() */
 #define COMMAND_TIMEOUT_USEC (30 * USEC_PER_SEC)        /* one request about a command */
 #define COMMAND_FROZEN_USEC (10 * USEC_PER_SEC)         /* until none is begun any more in a container that stays frozen */
 #define COMMAND_BEGIN_USEC (30 * USEC_PER_SEC)          /* from its begin until its process is there */
@@ -71,6 +70,7 @@ struct Agent {
         Engine *engine;
         char *layer_path, *stream_path, *index_dir, *frozen_dir, *commands_dir;
         LayerRegistry registry;
+        usec_t thaw_timeout_usec;       /* with all retries */
         AgentSweep *sweep;
         AgentReap *reaps;               /* dead containers whose files are proven */
         unsigned n_reaps;
@@ -334,8 +334,8 @@ AgentFreeze *agent_freeze_abandon(AgentFreeze *f);
 bool agent_is_freezing(const Agent *a, const char *container);
 /* A freeze or a thaw of it is under way, whoever began it and has given it up since. */
 bool agent_freeze_is_unsettled(const Agent *a, const char *container);
-/* Thaws those containers that are frozen, or may be, and that nobody would thaw when the agent goes. */
-void agent_freezes_free(Agent *a);
+/* Appends those containers that are frozen, or may be, and that nobody would thaw when the agent goes. */
+void agent_freezes_free(Agent *a, Strv *containers);
 
 /* ---- agent-thaw.c */
 
@@ -346,10 +346,13 @@ AgentThawWait *agent_thaw_forget(AgentThawWait *w);     /* the thaw itself goes 
 /* The Engine does not answer: lets its processes run, and the Engine comes round. */
 void agent_thaw_without_engine(AgentThawWait *w);
 bool agent_is_thawing(const Agent *a, const char *container);
-/* As agent_freezes_free(). */
-void agent_thaws_free(Agent *a);
-/* Synchronous. 0: not frozen any more, and the note is gone. */
-int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir);
+/* As agent_freezes_free(); NULL: they are let be. */
+void agent_thaws_free(Agent *a, Strv *containers);
+
+/* ---- agent-thaw-all.c */
+
+/* Gives up what is under way, and thaws its containers, synchronously. */
+void agent_leave_nothing_frozen(Agent *a);
 
 /* ---- agent-layer.c: swarm-layer for what is short, and how its end is told */
 

@@ -1,151 +1,169 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Thawing without a loop: for ExecStopPost=, in a process of its own, and for what an agent leaves that goes away. */
+/* Thawing what is left: for ExecStopPost=, in a process of its own, and for an agent that goes away. In a loop of its own, so that
+ * nothing else of the process runs meanwhile, and by an agent that has nothing but its hands on the Engine. */
 
 #include <dirent.h>
 
 #include "basic/log.h"
 #include "provider/agent-internal.h"
-#include "provider/engine-json.h"
 
-#define ANSWER_MAX (4 * MIB)
+typedef struct ThawAll {
+        Agent *agent;
+        unsigned n_left;                /* containers */
+        int r;                          /* of the first that failed */
+} ThawAll;
 
-/* The HTTP status, or negative. Without a version in the path the Engine takes its own newest. */
-static long engine_ask(const char *engine_socket, const char *method, const char *container, const char *verb, char **ret_body) {
-        _cleanup_free_ char *path = strformat("/containers/%s/%s", container, verb);
-        long status;
+typedef struct Left {
+        ThawAll *all;
+        const char *container;
+        EngineCall *request;
+} Left;
 
-        if (!path)
+static void bare_agent_free(Agent *a) {
+        if (!a)
+                return;
+        agent_thaws_free(a, NULL);
+        engine_free(a->engine);
+        http_free(a->http);
+        free(a->frozen_dir);
+        sd_event_unref(a->event);
+        free(a);
+}
+
+static int bare_agent_new(const char *engine_socket, const char *frozen_dir, usec_t timeout_usec, Agent **ret) {
+        Agent *a = calloc(1, sizeof(*a));
+        int r;
+
+        if (!a)
                 return -ENOMEM;
-        int r = http_request_and_wait(&(HttpEndpoint) { .base_url = "http://localhost", .unix_socket = engine_socket },
-                                      &(HttpSpec) {
-                                              .method = method,
-                                              .path = path,
-                                              .timeout_usec = THAW_ALL_TIMEOUT_SEC * USEC_PER_SEC,
-                                              .response_max = ANSWER_MAX,
-                                      }, &status, ret_body);
-        return r < 0 ? r : status;
-}
-
-/* 1: it is or will be frozen, and cannot be thawed here, or the Engine has frozen it meanwhile. Negative: nobody says. */
-static int is_to_freeze(const char *engine_socket, const char *container) {
-        _cleanup_free_ char *answer = NULL;
-        long status = engine_ask(engine_socket, "GET", container, "json", &answer);
-        _cleanup_json_ json_t *json = status == 200 && answer ? json_loads(answer, 0, NULL) : NULL;
-        const json_t *state = json_at(json, "State");
-        pid_t pid = (pid_t) json_integer_at(state, "Pid");
-
-        if (status < 0 || status == 404)
-                return status < 0 ? (int) status : 0;
-        if (!state)
-                return -EBADMSG;
-        return json_true_at(state, "Paused") || (cgroup_is_to_freeze(pid) && agent_let_run(pid) < 0);
-}
-
-/* Only what the Engine has frozen is thawed by it (agent-thaw.c), so it freezes what it does not know to be. A request that was on
- * its way as the service ended may have come to pass only now: 409. */
-static long unpause(const char *engine_socket, const char *container, char **ret_answer) {
-        _cleanup_free_ char *answer = NULL, *frozen = NULL;
-        long status = engine_ask(engine_socket, "POST", container, "unpause", &answer);
-        int r = answer && strstr(answer, "is not paused") ? is_to_freeze(engine_socket, container) : 0;
-
-        if (r < 0)
+        a->thaw_timeout_usec = timeout_usec;
+        r = sd_event_new(&a->event);
+        if (r >= 0)
+                r = http_new(a->event, &a->http);
+        if (r >= 0)
+                r = engine_new(a->event, a->http, engine_socket, &a->engine);
+        if (r >= 0)
+                r = free_and_strdup(&a->frozen_dir, frozen_dir);
+        if (r < 0) {
+                bare_agent_free(a);
                 return r;
-        if (r == 0) {
-                *ret_answer = TAKE_PTR(answer);
-                return status;
         }
-        status = engine_ask(engine_socket, "POST", container, "pause", &frozen);
-        if (status == 204 || status == 409)
-                return engine_ask(engine_socket, "POST", container, "unpause", ret_answer);
-        *ret_answer = TAKE_PTR(frozen);
-        return status;
+        *ret = a;
+        return 0;
 }
 
-static long unpause_again(const char *engine_socket, const char *container, char **ret_answer) {
-        free(TAKE_PTR(*ret_answer));
-        return unpause(engine_socket, container, ret_answer);
+static void over(ThawAll *all, int r) {
+        all->n_left--;
+        if (r < 0 && all->r >= 0)
+                all->r = r == -EBADRQC ? -EIO : r;
 }
 
-static bool is_thawed(long status, const char *answer) {
-        return status == 204 || status == 404 || (answer && (strstr(answer, "is not paused") || strstr(answer, "is not running")));
-}
+static void on_thawed(void *userdata, int r, const Refusal *refusal) {
+        Left *left = userdata;
 
-/* As in agent-thaw.c: what begins in a container just as that is frozen holds up its Engine, until the kernel lets it run. The Engine
- * then goes on to take the container for frozen, and its runtime thaws only one that is. */
-static long unpause_by_all_means(const char *engine_socket, const char *container, char **ret_answer) {
-        long status = unpause(engine_socket, container, ret_answer);
-
-        if (status == -ETIMEDOUT && agent_set_frozen(container, false) >= 0) {
-                log_info("Container %.*s was thawed without the Docker Engine at %s, which does not answer.", CONTAINER_SHORT, container,
-                         engine_socket);
-                status = unpause_again(engine_socket, container, ret_answer);
-        }
-        if (!*ret_answer || !strstr(*ret_answer, "container not paused") || agent_set_frozen(container, true) < 0)
-                return status;
-        status = unpause_again(engine_socket, container, ret_answer);
-        if (!is_thawed(status, *ret_answer))
-                (void) agent_set_frozen(container, false);
-        return status;
-}
-
-int engine_unpause_sync(const char *engine_socket, const char *container, const char *frozen_dir) {
-        _cleanup_free_ char *answer = NULL;
-        long status = unpause_by_all_means(engine_socket, container, &answer);
-
-        if (is_thawed(status, answer)) {
-                log_info("Container %.*s was thawed.", CONTAINER_SHORT, container);
-                return note_remove(frozen_dir, container);
-        }
-        log_warning("Container %.*s cannot be thawed by the Docker Engine at %s (%s). Unpause it: docker unpause %.*s",
-                    CONTAINER_SHORT, container, engine_socket, status < 0 ? strerror((int) -status) : strna(answer),
-                    CONTAINER_SHORT, container);
-        return status < 0 ? (int) status : -EIO;
+        if (r >= 0)
+                log_info("Container %.*s was thawed.", CONTAINER_SHORT, left->container);
+        over(left->all, r);
 }
 
 /* A killed one that is still there keeps its note: by it the kill is known to be ours. */
-static int forget_killed(const char *engine_socket, const char *container, const char *frozen_dir) {
-        _cleanup_free_ char *answer = NULL;
-        long status = engine_ask(engine_socket, "GET", container, "json", &answer);
+static void on_killed_seen(const EngineAnswer *answer, void *userdata) {
+        Left *left = userdata;
+        int r = answer->outcome == ENGINE_OK ? 0 : -EIO;
 
-        if (status == 404)
-                return note_remove(frozen_dir, container);
-        return status < 0 ? (int) status : 0;
+        left->request = NULL;
+        if (answer->status == 404)
+                r = note_remove(left->all->agent->frozen_dir, left->container);
+        over(left->all, r);
 }
 
-static int free_note(const char *engine_socket, const char *container, const char *frozen_dir) {
+static int look_at_killed(Left *left) {
+        return agent_request(left->all->agent, &(const AgentRequest) {
+                .method = "GET",
+                .container = left->container,
+                .verb = "json",
+                .timeout_usec = left->all->agent->thaw_timeout_usec,
+                .once = true,
+                .on_done = on_killed_seen,
+                .userdata = left,
+        }, &left->request);
+}
+
+static int begin(Left *left) {
+        Agent *a = left->all->agent;
         Note note = {};
+        bool killed;
         int r;
 
-        r = note_read(frozen_dir, container, &note);
+        r = note_read(a->frozen_dir, left->container, &note);
         if (r < 0)
                 return r;
-        if (note.witness)
-                r = forget_killed(engine_socket, container, frozen_dir);
-        else
-                r = engine_unpause_sync(engine_socket, container, frozen_dir);
+        killed = note.witness;
         note_done(&note);
+        return killed ? look_at_killed(left) : agent_thaw_begin(a, left->container, on_thawed, left, NULL);
+}
+
+static int thaw_and_wait(ThawAll *all, Strv containers) {
+        _cleanup_free_ Left *left = calloc(strv_length(containers) + 1, sizeof(*left));
+        int r = 0;
+
+        if (!left)
+                return -ENOMEM;
+        for (size_t i = 0; i < strv_length(containers); i++) {
+                left[i] = (Left) { .all = all, .container = containers[i] };
+                all->n_left++;
+                r = begin(left + i);
+                if (r < 0)
+                        over(all, r == -ENOENT ? 0 : r);
+        }
+        r = 0;
+        while (all->n_left > 0 && r >= 0)
+                r = sd_event_run(all->agent->event, UINT64_MAX);
+        for (size_t i = 0; i < strv_length(containers); i++)
+                engine_call_cancel(left[i].request);
+        return r < 0 ? r : all->r;
+}
+
+static int thaw_containers(const char *engine_socket, const char *frozen_dir, Strv containers, usec_t timeout_usec) {
+        ThawAll all = {};
+        int r;
+
+        if (strv_length(containers) == 0)
+                return 0;
+        r = bare_agent_new(engine_socket, frozen_dir, timeout_usec, &all.agent);
+        if (r >= 0)
+                r = thaw_and_wait(&all, containers);
+        bare_agent_free(all.agent);
         return r;
 }
 
-int agent_thaw_all(const char *engine_socket, const char *runtime_dir) {
-        _cleanup_free_ char *dir = strformat("%s/frozen", runtime_dir);
-        struct dirent *entry;
-        int result = 0;
-        DIR *d;
+void agent_leave_nothing_frozen(Agent *a) {
+        _cleanup_strv_ Strv containers = NULL;
 
-        if (!dir)
-                return -ENOMEM;
-        d = opendir(dir);
+        agent_freezes_free(a, &containers);
+        agent_thaws_free(a, &containers);
+        (void) thaw_containers(engine_socket(a->engine), a->frozen_dir, containers, AGENT_THAW_ALL_USEC);
+}
+
+static int list_noted(const char *dir, Strv *ret) {
+        struct dirent *entry;
+        DIR *d = opendir(dir);
+        int r = 0;
+
         if (!d)
                 return errno == ENOENT ? 0 : -errno;
-        while ((entry = readdir(d))) {
-                if (!container_id_is_valid(entry->d_name))
-                        continue;
-                int r = free_note(engine_socket, entry->d_name, dir);
-                if (r < 0 && r != -ENOENT && result >= 0)
-                        result = r;
-        }
+        while (r >= 0 && (entry = readdir(d)))
+                if (container_id_is_valid(entry->d_name))
+                        r = strv_extend(ret, entry->d_name);
         closedir(d);
-        return result;
+        return r;
+}
+
+int agent_thaw_all(const char *engine_socket, const char *runtime_dir, usec_t timeout_usec) {
+        _cleanup_free_ char *dir = strformat("%s/frozen", runtime_dir);
+        _cleanup_strv_ Strv containers = NULL;
+        int r = dir ? list_noted(dir, &containers) : -ENOMEM;
+
+        return r < 0 ? r : thaw_containers(engine_socket, dir, containers, timeout_usec);
 }

@@ -75,9 +75,9 @@ static void thaw_again_or_fail(AgentThaw *t, const EngineAnswer *answer) {
         if (agent_now(CLOCK_BOOTTIME) + wait < t->deadline_usec && timer_arm(t->timer, wait) >= 0)
                 return;
         r = agent_refuse_answer(t->agent, t->container, "thaw", answer, &refusal);
-        log_warning("Container %.*s is still frozen: %s It is tried again with the next request, and when the service stops.%s%s",
-                    CONTAINER_SHORT, t->container, refusal ? refusal->message : "out of memory",
-                    t->freeze_file ? " By hand: echo 0 >" : "", strempty(t->freeze_file));
+        log_warning("Container %.*s is still frozen: %s It is tried again with the next request, and when the service stops or starts. By hand: %s%.*s",
+                    CONTAINER_SHORT, t->container, refusal ? refusal->message : "out of memory", t->freeze_file ? "echo 0 >" : "docker unpause ",
+                    t->freeze_file ? INT32_MAX : CONTAINER_SHORT, t->freeze_file ?: t->container);
         thaw_finish(t, r, refusal);
 }
 
@@ -101,7 +101,7 @@ static int thaw_ask(AgentThaw *t, const char *method, const char *verb, engine_c
                 .method = method,
                 .container = t->container,
                 .verb = verb,
-                .timeout_usec = FREEZE_TIMEOUT_USEC,
+                .timeout_usec = MIN(FREEZE_TIMEOUT_USEC, t->agent->thaw_timeout_usec),
                 .once = true,
                 .on_done = on_done,
                 .userdata = t,
@@ -208,7 +208,7 @@ static int thaw_new(Agent *a, const char *container, AgentThaw **ret) {
         *t = (AgentThaw) {
                 .agent = a,
                 .backoff = { .min_usec = 50 * USEC_PER_MSEC, .max_usec = 5 * USEC_PER_SEC },
-                .deadline_usec = agent_now(CLOCK_BOOTTIME) + THAW_TIMEOUT_USEC,
+                .deadline_usec = agent_now(CLOCK_BOOTTIME) + a->thaw_timeout_usec,
         };
         DL_APPEND(a->thaws, t);
         r = free_and_strdup(&t->container, container);
@@ -255,11 +255,10 @@ bool agent_is_thawing(const Agent *a, const char *container) {
         return find_thaw(a, container);
 }
 
-void agent_thaws_free(Agent *a) {
+void agent_thaws_free(Agent *a, Strv *containers) {
         while (a->thaws) {
-                _cleanup_free_ char *container = TAKE_PTR(a->thaws->container);
+                if (containers && strv_consume(containers, TAKE_PTR(a->thaws->container)) < 0)
+                        log_oom();
                 thaw_free(a->thaws);
-                if (container)
-                        (void) engine_unpause_sync(engine_socket(a->engine), container, a->frozen_dir);
         }
 }

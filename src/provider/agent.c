@@ -68,6 +68,7 @@ int agent_new(sd_event *event, Http *http, const AgentConfig *config, Agent **re
                 return -ENOMEM;
         a->event = sd_event_ref(event);
         a->http = http;
+        a->thaw_timeout_usec = THAW_TIMEOUT_USEC;
         r = engine_new(event, http, config->engine_socket, &a->engine);
         if (r >= 0)
                 r = free_and_strdup(&a->layer_path, config->layer_path);
@@ -98,10 +99,8 @@ Agent *agent_free(Agent *a) {
                 return NULL;
         while (a->calls)
                 a->calls->free(a->calls);
-        if (a->engine) {
-                agent_freezes_free(a);
-                agent_thaws_free(a);
-        }
+        if (a->engine)
+                agent_leave_nothing_frozen(a);
         /* What was frozen is thawed by now. */
         agent_processes_free(a);
         agent_layer_free(a);

@@ -77,5 +77,7 @@ int agent_delete_image(Agent *a, const char *image, provider_done_cb cb, void *u
 /* Forgets the index and the note of a container that is gone. Without it they are found every hour. */
 void agent_forget(Agent *a, const char *container);
 
-/* For ExecStopPost=: thaws everything that carries a note, synchronously, without an Agent. */
-int agent_thaw_all(const char *engine_socket, const char *runtime_dir);
+#define AGENT_THAW_ALL_USEC (10 * USEC_PER_SEC)
+/* For ExecStopPost=: thaws everything that carries a note, synchronously, without an Agent; tries for that long, and waits for an
+ * answer as long once more. */
+int agent_thaw_all(const char *engine_socket, const char *runtime_dir, usec_t timeout_usec);

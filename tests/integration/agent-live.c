@@ -33,7 +33,7 @@ static void test_hold_and_kill(void **state) {
         assert_int_equal(run(saved, sizeof(saved), "docker run --rm %s sh -c 'cat /counter; test ! -e /home -a -d /new'", image), 0);
         assert_string_equal(saved, counter);
         RUN("docker rm -f %s >/dev/null", f->container);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_false(note_exists(f->a->frozen_dir, f->container));
         /* What was made from a generation is saved above it. */
         start_container(f, image, IDLER);
@@ -180,7 +180,7 @@ static void test_interruptions(void **state) {
         assert_int_equal(CALL(f, agent_thaw(f->a, f->container, on_done, f, NULL)), 0);
 }
 
-/* An agent that is killed with SIGKILL in the middle: its child dies with it, agent_thaw_all() frees what is frozen. */
+/* An agent that is killed with SIGKILL in the middle: its child dies with it, agent_thaw_all(, USEC_PER_SEC) frees what is frozen. */
 static void test_agent_killed(void **state) {
         Fixture *f = *state;
 
@@ -201,7 +201,7 @@ static void test_agent_killed(void **state) {
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
         assert_inspect(f, ".State.Paused", "true");
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_inspect(f, ".State.Paused", "false");
         assert_int_equal(capture(f, CAPTURE_HOLD), 0);
         assert_int_equal(CALL(f, agent_thaw(f->a, f->container, on_done, f, NULL)), 0);
@@ -219,7 +219,7 @@ static void test_engine_crash(void **state) {
         RUN("$SWARM_RIG engine crash");
         assert_int_equal(CALL(f, agent_check_witness(f->a, f->container, f->witness, on_done, f, NULL)), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_PROVIDER_UNAVAILABLE);
-        assert_true(agent_thaw_all(f->socket, f->dir) < 0);
+        assert_true(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC) < 0);
         assert_true(note_exists(f->a->frozen_dir, f->container));
         RUN("$SWARM_RIG engine start");
         inspect(f, ".State.Running", running, sizeof(running));

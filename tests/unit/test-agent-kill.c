@@ -47,10 +47,10 @@ static void test_hold_and_kill(void **state) {
         assert_int_equal(CALL(f, agent_kill(f->a, ID, witness, on_done, f, NULL)), 0);
         assert_int_equal(MODEL(f, m->n_kill), 1);
         assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_true(noted(f));
         MODEL(f, m->exists = false);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_false(noted(f));
         assert_int_equal(CALL(f, agent_check_witness(f->a, ID, witness, on_done, f, NULL)), -EBADRQC);
         assert_int_equal(f->code, REFUSAL_FILES_CHANGED);

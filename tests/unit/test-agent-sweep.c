@@ -18,19 +18,19 @@ static void test_left_frozen(void **state) {
         assert_int_equal(CALL(f, agent_thaw(f->a, ID, on_done, f, NULL)), 0);
         assert_false(MODEL(f, m->paused));
         assert_int_equal(capture(f, CAPTURE_HOLD, "hold"), 0);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_false(MODEL(f, m->paused));
         assert_false(noted(f));
         MODEL(f, m->paused = true);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_true(MODEL(f, m->paused));
-        assert_int_equal(agent_thaw_all("/nowhere/engine.sock", f->dir), 0);
+        assert_int_equal(agent_thaw_all("/nowhere/engine.sock", f->dir, USEC_PER_SEC), 0);
         assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
-        assert_true(agent_thaw_all("/nowhere/engine.sock", f->dir) < 0);
+        assert_true(agent_thaw_all("/nowhere/engine.sock", f->dir, USEC_PER_SEC) < 0);
         assert_true(noted(f));
         assert_int_equal(CALL(f, agent_terminate(f->a, ID, 0, on_done, f, NULL)), 0);
         assert_false(noted(f));
-        assert_int_equal(agent_thaw_all(f->socket, "/nowhere"), 0);
+        assert_int_equal(agent_thaw_all(f->socket, "/nowhere", USEC_PER_SEC), 0);
 }
 
 /* The Engine says that it is not paused, and does not say whether it may be frozen all the same. */
@@ -39,10 +39,10 @@ static void test_left_in_doubt(void **state) {
 
         assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
         MODEL(f, m->fail_inspect = 500);
-        assert_true(agent_thaw_all(f->socket, f->dir) < 0);
+        assert_true(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC) < 0);
         assert_true(noted(f));
         MODEL(f, m->fail_inspect = 0);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_false(noted(f));
 }
 
@@ -52,7 +52,7 @@ static void test_left_and_frozen_late(void **state) {
 
         assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
         MODEL(f, m->late_pause = true);
-        assert_int_equal(agent_thaw_all(f->socket, f->dir), 0);
+        assert_int_equal(agent_thaw_all(f->socket, f->dir, USEC_PER_SEC), 0);
         assert_false(MODEL(f, m->paused));
         assert_false(noted(f));
         assert_int_equal(note_write_frozen(f->a->frozen_dir, ID), 0);
