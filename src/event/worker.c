@@ -24,6 +24,9 @@ typedef struct Lines {
         size_t size, allocated;
 } Lines;
 
+/* Of all loops of the process: it is their number that its limit of tasks is about. */
+static unsigned n_kept;
+
 struct Worker {
         sd_event *event;
         pid_t pid;
@@ -290,11 +293,21 @@ pid_t worker_pid(const Worker *w) {
         return w->pid;
 }
 
+unsigned workers_kept(void) {
+        return n_kept;
+}
+
+/* Or not any more to be: the loop has ended. */
+static void on_reaped(void *userdata) {
+        n_kept--;
+}
+
 /* Kills the child and leaves the source to the loop, which reaps it when it is dead. */
 static void worker_abandon(Worker *w) {
         worker_kill(w);
         (void) sd_event_source_set_userdata(w->child, NULL);
-        (void) sd_event_source_set_floating(w->child, true);
+        if (sd_event_source_set_floating(w->child, true) >= 0 && sd_event_source_set_destroy_callback(w->child, on_reaped) >= 0)
+                n_kept++;
         w->child = sd_event_source_unref(w->child);
 }
 

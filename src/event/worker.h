@@ -37,3 +37,5 @@ int worker_send(Worker *w, const char *data, size_t size);      /* queued, writt
 pid_t worker_pid(const Worker *w);
 Worker *worker_free(Worker *w);                                 /* kills and reaps without calling back; never blocks long */
 DEFINE_CLEANUP(Worker *, worker_free)
+/* Children of freed workers that are not dead yet: killed, and kept by the kernel, as in a write to a file system that does not answer. */
+unsigned workers_kept(void);

@@ -521,6 +521,7 @@ static int describe(const ProviderCommand *c, json_t **ret) {
 }
 
 static void step_create(void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
         _cleanup_json_ json_t *body = NULL;
         Execute *e = userdata;
         int r;
@@ -529,11 +530,13 @@ static void step_create(void *userdata) {
                 wait_for_thaw(e, step_create);
                 return;
         }
-        r = describe(&e->command, &body);
+        r = agent_streams_check(workers_kept(), &refusal);
+        if (r >= 0)
+                r = describe(&e->command, &body);
         if (r >= 0)
                 r = request(e, "POST", "exec", body, on_created);
         if (r < 0)
-                finish(e, r, NULL, -1);
+                finish(e, r, refusal, -1);
 }
 
 int agent_execute(Agent *a, const char *container, const ProviderCommand *command, provider_begun_cb begun, provider_command_cb done,

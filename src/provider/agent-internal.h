@@ -45,6 +45,7 @@
 #define CAPTURES_MAX 2                  /* any number waits, one for each container: who stops Docker saves all there are */
 #define LAYER_JOBS_MAX 4
 #define LAYER_JOBS_QUEUED_MAX 256U
+#define CHILDREN_KEPT_MAX 512U          /* with so many, no further one is begun for a caller's descriptors */
 #define IMAGES_KEPT_MAX 256
 #define IMAGES_KEEP_USEC (10 * USEC_PER_SEC)
 
@@ -382,6 +383,8 @@ typedef struct AgentStreamSpec {
         void *userdata;
 } AgentStreamSpec;
 
+/* A caller whose file system does not answer keeps a child for good, whatever becomes of its call. `kept`: workers_kept(). */
+int agent_streams_check(unsigned kept, Refusal **reterr_refusal);
 int agent_stream_new(Agent *a, const AgentStreamSpec *spec, AgentStream **ret);
 AgentStream *agent_stream_free(AgentStream *s);         /* ends the child */
 /* Before a freeze: nothing goes to the container's commands until it is thawed. */

@@ -138,18 +138,21 @@ static void on_inspected(const EngineAnswer *answer, void *userdata) {
 }
 
 static void on_timer(void *userdata) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
         LogsCall *c = userdata;
-        int r = agent_request(c->base.agent, &(const AgentRequest) {
-                .method = "GET",
-                .container = c->container,
-                .verb = "json",
-                .timeout_usec = INSPECT_TIMEOUT_USEC,
-                .on_done = on_inspected,
-                .userdata = c,
-        }, &c->request);
+        int r = agent_streams_check(workers_kept(), &refusal);
 
+        if (r >= 0)
+                r = agent_request(c->base.agent, &(const AgentRequest) {
+                        .method = "GET",
+                        .container = c->container,
+                        .verb = "json",
+                        .timeout_usec = INSPECT_TIMEOUT_USEC,
+                        .on_done = on_inspected,
+                        .userdata = c,
+                }, &c->request);
         if (r < 0)
-                finish(c, r, NULL);
+                finish(c, r, refusal);
 }
 
 int agent_read_logs(Agent *a, const char *container, const ProviderLogs *logs, provider_begun_cb begun, provider_done_cb done,

@@ -168,6 +168,14 @@ static int start_child(AgentStream *s, const AgentStreamSpec *spec) {
         return send_request(s, spec);
 }
 
+int agent_streams_check(unsigned kept, Refusal **reterr_refusal) {
+        if (kept < CHILDREN_KEPT_MAX)
+                return 0;
+        return refuse(reterr_refusal, REFUSAL_LIMIT_EXCEEDED,
+                      "No shell, command or reader of output can be begun now: the kernel lets %u children that carried the bytes of earlier ones not end, as it does while "
+                      "a file system does not answer them. Have an administrator look for swarm-stream in state D, and end what serves that file system.", kept);
+}
+
 int agent_stream_new(Agent *a, const AgentStreamSpec *spec, AgentStream **ret) {
         AgentStream *s = calloc(1, sizeof(*s));
         int r = 0;

@@ -115,6 +115,15 @@ static void test_bad_request(void **state) {
 
 /* ---- it does not begin */
 
+/* What the kernel keeps of earlier ones is in nobody's count of what is open, and leaves room for what saves sessions. */
+static void test_too_many_kept(void **state) {
+        _cleanup_refusal_ Refusal *refusal = NULL;
+
+        assert_int_equal(agent_streams_check(CHILDREN_KEPT_MAX - 1, &refusal), 0);
+        assert_int_equal(agent_streams_check(CHILDREN_KEPT_MAX, &refusal), -EBADRQC);
+        assert_int_equal(refusal->code, REFUSAL_LIMIT_EXCEEDED);
+}
+
 static void test_refused(void **state) {
         static const struct {
                 const char *mode;
@@ -294,6 +303,7 @@ static void test_no_logs(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_too_many_kept),
                 TEST(test_exit_code),
                 TEST(test_ends_behind_its_output),
                 TEST(test_descriptors),

@@ -406,6 +406,29 @@ static void test_free_with_loop(void **state) {
         assert_int_equal(kill(pid, 0), -1);
 }
 
+/* Who is let go of counts until the kernel has done with it. */
+static void test_kept(void **state) {
+        Fixture *f = *state;
+
+        assert_int_equal(workers_kept(), 0);
+        for (unsigned i = 0; i < 3; i++) {
+                spawn(f, "sleep 60");
+                f->worker = worker_free(f->worker);
+        }
+        assert_int_equal(workers_kept(), 3);
+        while (workers_kept() > 0)
+                assert_true(sd_event_run(f->event, 10 * USEC_PER_SEC) > 0);
+        /* One that has ended by itself is none. */
+        spawn(f, "true");
+        while (!f->exited)
+                assert_true(sd_event_run(f->event, 10 * USEC_PER_SEC) > 0);
+        assert_int_equal(workers_kept(), 0);
+        spawn(f, "sleep 60");
+        f->worker = worker_free(f->worker);
+        f->event = sd_event_unref(f->event);
+        assert_int_equal(workers_kept(), 0);
+}
+
 static void test_missing(void **state) {
         const char *argv[] = { "/nonexistent/program", NULL };
         Fixture *f = *state;
@@ -422,7 +445,7 @@ int main(void) {
                 T(test_capabilities), T(test_no_capabilities), T(test_killed), T(test_silence),
                 T(test_long_line), T(test_large_output), T(test_free_running), T(test_free_on_line),
                 T(test_free_by_last_line),
-                T(test_free_with_loop), T(test_missing), T(test_oom_score),
+                T(test_free_with_loop), T(test_kept), T(test_missing), T(test_oom_score),
                 T(test_descriptors), T(test_descriptors_below), T(test_descriptors_bad),
         };
         (void) log_set_max_level(LOG_ERR);
