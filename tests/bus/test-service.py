@@ -166,9 +166,15 @@ class Service(BusTest):
         asked = []
 
         class Engine(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200 if self.path.endswith('/_ping') else 404)
+                self.send_header('Api-Version', '1.41')
+                self.end_headers()
+
             def do_POST(self):
                 asked.append(self.path)
                 self.send_response(204)
+                self.send_header('Api-Version', '1.41')
                 self.end_headers()
 
             def address_string(self):
@@ -186,7 +192,7 @@ class Service(BusTest):
             p = subprocess.run([DAEMON, '--config-dir', str(self.rig.dir / 'config'), '--thaw'], capture_output=True, text=True, timeout=20,
                                env={'PATH': os.environ['PATH'], 'RUNTIME_DIRECTORY': str(self.rig.dir / 'run')})
             engine.shutdown()
-        self.assertEqual((p.returncode, asked, note.exists()), (0, [f'/containers/{note.name}/unpause'], False), p.stderr)
+        self.assertEqual((p.returncode, asked, note.exists()), (0, [f'/v1.41/containers/{note.name}/unpause'], False), p.stderr)
 
     def test_second_instance_says_why_it_cannot_run(self):
         state = self.rig.dir / 'other'
