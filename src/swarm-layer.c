@@ -10,6 +10,7 @@
 #include "basic/log.h"
 #include "oci/layer-channel.h"
 #include "oci/layer-image.h"
+#include "oci/layer-proof.h"
 #include "oci/layer-push.h"
 
 static int run_resolve(const LayerRequest *request, LayerChannel *channel, LayerResult *ret, Refusal **reterr_refusal) {
@@ -87,7 +88,7 @@ static int run_verify(const LayerRequest *request, LayerChannel *channel, LayerR
         r = layer_image_open(&request->registry, request->image, &image, reterr_refusal);
         if (r < 0)
                 return r;
-        r = layer_image_prove(image.registry, &image.manifest, 0, layer_channel_counter(channel), reterr_refusal);
+        r = layer_prove_image(image.registry, &image.manifest, 0, layer_channel_counter(channel), reterr_refusal);
         if (r < 0)
                 return r;
         ret->image = image_reference_format(&image.reference);

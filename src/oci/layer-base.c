@@ -4,6 +4,7 @@
 
 #include "basic/string-util.h"
 #include "oci/layer-base.h"
+#include "oci/layer-proof.h"
 #include "oci/registry-http.h"
 
 static int bring_layer(LayerBase *b, const Descriptor *d, bool same_registry, Refusal **reterr_refusal) {
@@ -37,7 +38,7 @@ static void *run(void *userdata) {
 
         b->result = bring_layers(b, &b->refusal);
         if (b->result >= 0)
-                b->result = layer_image_prove(b->target, &b->parent->manifest, 0, NULL, &b->refusal);
+                b->result = layer_prove_image(b->target, &b->parent->manifest, 0, NULL, &b->refusal);
         return NULL;
 }
 

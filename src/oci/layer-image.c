@@ -2,7 +2,6 @@
 
 #include "basic/string-util.h"
 #include "oci/layer-image.h"
-#include "oci/layer-stream.h"
 
 void layer_image_done(LayerImage *i) {
         image_reference_done(&i->reference);
@@ -96,28 +95,4 @@ uint64_t layer_image_bytes(const LayerImage *i) {
         for (size_t n = 0; n < i->manifest.n_layers; n++)
                 sum += i->manifest.layers[n].size;
         return sum;
-}
-
-/* A registry may answer 500 for a blob that somebody else is just storing in the same repository once more. */
-static int prove_layer(Registry *g, const Manifest *m, size_t i, atomic_uint_fast64_t *progress, Refusal **reterr_refusal) {
-        for (unsigned attempt = 1;; attempt++) {
-                _cleanup_refusal_ Refusal *refusal = NULL;
-                int r = i < m->n_base_layers ? registry_prove_blob_tail(g, m->layers + i, &refusal)
-                                             : registry_prove_blob(g, m->layers + i, progress, &refusal);
-                if (r == -EBADRQC && registry_failure_is_passing(g) && attempt <= LAYER_STREAM_RETRIES) {
-                        (void) layer_stream_back_off(attempt, g, NULL);
-                        continue;
-                }
-                if (r == -EBADRQC && reterr_refusal)
-                        *reterr_refusal = TAKE_PTR(refusal);
-                return r;
-        }
-}
-
-int layer_image_prove(Registry *g, const Manifest *m, size_t from, atomic_uint_fast64_t *progress, Refusal **reterr_refusal) {
-        int r = 0;
-
-        for (size_t i = from; r >= 0 && i < m->n_layers; i++)
-                r = prove_layer(g, m, i, progress, reterr_refusal);
-        return r;
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* An image that is in a registry: its manifest and config, and the proof that all of it is still there. */
-
-#include <stdatomic.h>
+/* An image that is in a registry: its manifest and config. */
 
 #include "oci/manifest.h"
 #include "oci/reference.h"
@@ -24,6 +22,3 @@ void layer_image_done(LayerImage *i);
 int layer_image_open(const LayerRegistry *configured, const char *image, LayerImage *ret, Refusal **reterr_refusal);
 
 uint64_t layer_image_bytes(const LayerImage *i);        /* of all layers */
-
-/* Reads back layers `from` to n: session layers whole, base layers at their end. */
-int layer_image_prove(Registry *g, const Manifest *m, size_t from, atomic_uint_fast64_t *progress, Refusal **reterr_refusal);

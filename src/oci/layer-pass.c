@@ -93,4 +93,5 @@ int layer_pass_run(LayerPass *p, Refusal **reterr_refusal) {
 void layer_pass_done(LayerPass *p) {
         p->writer = layer_index_discard(p->writer);
         p->dropped = strv_free(p->dropped);
+        blob_pieces_done(&p->stream.pieces);
 }

@@ -13,6 +13,7 @@
 #include "oci/digest.h"
 #include "oci/layer-base.h"
 #include "oci/layer-pass.h"
+#include "oci/layer-proof.h"
 #include "oci/layer-push.h"
 #include "oci/layer-walk.h"
 #include "oci/registry-http.h"
@@ -39,6 +40,7 @@ typedef struct Push {
         LayerIndexReader *index;        /* of the parent generation, where it is used */
         LayerIndexWriter *new_index;
         NewLayer layers[2];
+        BlobPieces pieces[2];           /* of these layers' blobs */
         size_t n_layers;
         Sync sync;
         struct stat upperdir;
@@ -82,6 +84,11 @@ static void sync_wait(Sync *s) {
         s->running = false;
 }
 
+static void drop_layers(Push *p) {
+        while (p->n_layers > 0)
+                blob_pieces_done(p->pieces + --p->n_layers);
+}
+
 /* Gives up what belongs to one parent. */
 static void push_reset(Push *p) {
         layer_base_done(&p->base);
@@ -89,7 +96,7 @@ static void push_reset(Push *p) {
         p->registry = registry_close(p->registry);
         p->index = layer_index_close(p->index);
         p->new_index = layer_index_discard(p->new_index);
-        p->n_layers = 0;
+        drop_layers(p);
 }
 
 static void push_done(Push *p) {
@@ -209,7 +216,7 @@ static int keep_dropped(Push *p, Strv *dropped) {
         return 0;
 }
 
-static void take_layer(Push *p, const LayerPass *pass) {
+static void take_layer(Push *p, LayerPass *pass) {
         p->result->entries += pass->entries;
         p->result->read_usec += pass->stream.read_usec;
         if (pass->stream.empty)
@@ -217,7 +224,9 @@ static void take_layer(Push *p, const LayerPass *pass) {
         p->result->upload_usec += pass->stream.upload_usec;
         p->result->bytes += pass->stream.layer.size;
         p->result->uncompressed_bytes += pass->stream.layer.uncompressed_size;
-        p->layers[p->n_layers++] = pass->stream.layer;
+        p->layers[p->n_layers] = pass->stream.layer;
+        p->pieces[p->n_layers++] = pass->stream.pieces;
+        pass->stream.pieces = (BlobPieces) {};
         crash_point(CRASH_LAYER_BLOB_PUSHED);
 }
 
@@ -319,7 +328,7 @@ static int two_passes(Push *p, Refusal **reterr_refusal) {
                 return r;
         /* It has what was there for a moment only: a directory that takes the place of a deleted one leaves the whiteout of that
          * behind, which overlay then removes. */
-        p->n_layers = 0;
+        drop_layers(p);
         layer_result_done(p->result);
         return one_pass(p, reterr_refusal);
 }
@@ -387,7 +396,10 @@ static int prove(Push *p, const char *digest, const Descriptor *config, Refusal 
         r = manifest_parse(data, size, p->request->tag, &m, reterr_refusal);
         if (r < 0)
                 return r;
-        return layer_image_prove(p->registry, &m, m.n_layers - p->n_layers, layer_channel_counter(p->channel), reterr_refusal);
+        for (size_t i = 0; r >= 0 && i < p->n_layers; i++)
+                r = layer_prove_sent(&p->request->registry, p->registry, m.layers + m.n_layers - p->n_layers + i, p->pieces + i,
+                                     layer_channel_counter(p->channel), reterr_refusal);
+        return r;
 }
 
 /* Without it, or with the one of an earlier generation, the next save is right as well. */

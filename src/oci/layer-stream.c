@@ -20,6 +20,7 @@
 typedef struct Slot {
         uint8_t *in, *out;
         size_t in_size, out_size;
+        uint64_t checksum;              /* of out */
         bool packed;
 } Slot;
 
@@ -43,6 +44,7 @@ typedef struct Stream {
         DigestContext *blob;
         char blob_digest[DIGEST_SIZE];
         uint64_t blob_size;
+        BlobPieces pieces;              /* that were sent */
         usec_t started, read_usec;
         pthread_t threads[2 + COMPRESSORS];
         unsigned n_threads;
@@ -202,6 +204,7 @@ static void *run_compressor(void *userdata) {
                 }
                 if (n == 0)
                         put_salt(slot, s->spec->salt);
+                slot->checksum = blob_checksum(0, slot->out, slot->out_size);
                 pthread_mutex_lock(&s->lock);
                 slot->packed = true;
                 pthread_cond_signal(&s->packing);
@@ -239,6 +242,11 @@ static ssize_t next_bytes(void *buf, size_t size, void *userdata) {
         if (r <= 0)
                 return r;
         slot = s->slots + s->sent % SLOTS;
+        if (s->offset == 0) {
+                r = blob_pieces_add(&s->pieces, s->blob_size + slot->out_size, slot->checksum);
+                if (r < 0)
+                        return r;
+        }
         n = MIN(size, slot->out_size - s->offset);
         memcpy(buf, slot->out + s->offset, n);
         digest_context_update(s->blob, buf, n);
@@ -262,7 +270,7 @@ static bool rewind_stream(Stream *s) {
         pthread_mutex_lock(&s->lock);
         possible = s->begun <= SLOTS && !s->stopped;
         if (possible)
-                s->sent = s->offset = s->blob_size = 0;
+                s->sent = s->offset = s->blob_size = s->pieces.n = 0;
         pthread_mutex_unlock(&s->lock);
         digest_context_reset(s->blob);
         return possible;
@@ -326,6 +334,7 @@ static void stream_done(Stream *s) {
                 free(s->slots[i].out);
         }
         digest_context_free(s->blob);
+        blob_pieces_done(&s->pieces);
         refusal_free(s->refusal);
         pthread_cond_destroy(&s->filling);
         pthread_cond_destroy(&s->packing);
@@ -357,10 +366,12 @@ static int finish(Stream *s, int r, bool empty, LayerStreamResult *ret, Refusal 
                 return r;
         *ret = (LayerStreamResult) {
                 .empty = empty,
+                .pieces = s->pieces,
                 .read_usec = s->read_usec,
                 .upload_usec = monotonic_usec() - s->started,
                 .layer = { .size = s->blob_size, .uncompressed_size = s->tar_size },
         };
+        s->pieces = (BlobPieces) {};
         memcpy(ret->layer.diff_id, s->tar_digest, DIGEST_SIZE);
         memcpy(ret->layer.digest, s->blob_digest, DIGEST_SIZE);
         return 0;

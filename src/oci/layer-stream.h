@@ -11,6 +11,7 @@
 
 #include "basic/macro.h"
 #include "basic/refusal.h"
+#include "oci/blob-pieces.h"
 #include "oci/layer-tar.h"
 #include "oci/manifest.h"
 #include "oci/registry.h"
@@ -30,6 +31,7 @@ typedef struct LayerStreamSpec {
 
 typedef struct LayerStreamResult {
         NewLayer layer;
+        BlobPieces pieces;              /* of its blob; the caller's */
         bool empty;                     /* nothing was produced, nothing sent */
         usec_t read_usec, upload_usec;
 } LayerStreamResult;

@@ -9,6 +9,7 @@
 
 #include "basic/macro.h"
 #include "basic/refusal.h"
+#include "oci/blob-pieces.h"
 #include "oci/layer-request.h"
 #include "oci/manifest.h"
 
@@ -55,6 +56,9 @@ int registry_put_blob(Registry *g, const char *digest, const void *data, size_t 
 int registry_prove_blob(Registry *g, const Descriptor *d, atomic_uint_fast64_t *progress, Refusal **reterr_refusal);
 /* Reads a range that ends with the last byte: the cheap proof that the blob's file is there and as long as it should be. */
 int registry_prove_blob_tail(Registry *g, const Descriptor *d, Refusal **reterr_refusal);
+/* Reads pieces `from` up to and without `to` of a blob that is of these pieces, and compares them and the blob's length. */
+int registry_prove_pieces(Registry *g, const Descriptor *d, const BlobPieces *pieces, size_t from, size_t to, atomic_uint_fast64_t *progress,
+                          Refusal **reterr_refusal);
 
 /* Streams the blob from one registry into another, hashing. */
 int registry_copy_blob(Registry *from, Registry *to, const Descriptor *d, atomic_uint_fast64_t *progress, Refusal **reterr_refusal);

@@ -353,6 +353,86 @@ class RegistryFaultTest(FaultTest):
                              lambda h, status, headers, data: h.answer(status, data, headers) if data.startswith(b"{") else h.answer(404))
         self.refused(self.push(fault), "it is gone")
 
+    def halves(self, change):
+        """change(h, n, status, headers, data) instead of the answer to the nth request for a part of the large layer, from 0 on. Which
+        of the two parts comes first is chance: (begin, end) of each request are in the list."""
+        asked, state, number = [], {"puts": 0}, itertools.count()
+        self.fill(24)
+
+        def fault(h):
+            state["puts"] += h.command == "PUT" and "manifests" in h.path
+            wanted = h.headers.get("Range", "")
+            if h.command != "GET" or "blobs" not in h.path or not state["puts"] or not wanted:
+                return False
+            begin, end = map(int, wanted.removeprefix("bytes=").split("-"))
+            n = next(number)
+            asked.append((begin, end))
+            status, headers, data, _ = h.ask()
+            change(h, n, status, headers, data)
+            return True
+        return asked, fault
+
+    def test_read_back_in_halves(self):
+        asked, fault = self.halves(lambda h, n, status, headers, data: h.answer(status, data, headers))
+        child = self.push(fault)
+        self.works(child)
+        (begin, end), (second, last) = sorted(asked)
+        self.assertEqual((begin, end + 1, last + 1), (0, second, child.result["bytes"]))
+        self.assertGreater(min(second, last - second), 10 << 20)
+
+    def test_bit_flipped_in_either_half(self):
+        for second in False, True:
+            def change(h, n, status, headers, data):
+                if (not headers["Content-Range"].startswith("bytes 0-")) == second:
+                    data = data[:5000000] + bytes([data[5000000] ^ 4]) + data[5000001:]
+                h.answer(status, data, headers)
+            with self.subTest(second=second):
+                self.refused(self.push(self.halves(change)[1]), "its bytes differ")
+
+    def test_half_cut(self):
+        """A connection that breaks in the middle of a part is tried again, and the other one is not asked twice."""
+        def change(h, n, status, headers, data):
+            if n > 0:
+                return h.answer(status, data, headers)
+            h.send_response(status)
+            for k, v in {**headers, "Content-Length": str(len(data))}.items():
+                h.send_header(k, v)
+            h.end_headers()
+            h.wfile.write(data[:3000000])
+            h.cut()
+        asked, fault = self.halves(change)
+        self.works(self.push(fault))
+        self.assertEqual(len(asked), 3)
+        self.assertEqual(asked.count(asked[0]), 2)
+
+    def test_half_lost(self):
+        def change(h, n, status, headers, data):
+            h.answer(status, data, headers) if h.headers["Range"].startswith("bytes=0-") else h.answer(404)
+        self.refused(self.push(self.halves(change)[1]), "it is gone")
+
+    def test_half_of_another_range(self):
+        """Right bytes, said to be from elsewhere: a registry that holds more than was stored."""
+        def change(h, n, status, headers, data):
+            h.answer(status, data, {**headers, "Content-Range": headers["Content-Range"] + "0"})
+        self.refused(self.push(self.halves(change)[1]), "its length differs")
+
+    def test_halves_ignored(self):
+        """Both get all of it, and take their part."""
+        def change(h, n, status, headers, data):
+            del h.headers["Range"]
+            status, headers, data, _ = h.ask()
+            h.answer(status, data, headers)
+        asked, fault = self.halves(change)
+        self.works(self.push(fault))
+        self.assertEqual(len(asked), 2)
+
+    def test_halves_ignored_and_damaged(self):
+        def change(h, n, status, headers, data):
+            del h.headers["Range"]
+            status, headers, data, _ = h.ask()
+            h.answer(status, data[:-70] + bytes([data[-70] ^ 1]) + data[-69:], headers)
+        self.refused(self.push(self.halves(change)[1]), "its bytes differ")
+
     def test_base_layer_lost(self):
         def fault(h):
             if h.command == "GET" and "blobs" in h.path and h.headers.get("Range"):
