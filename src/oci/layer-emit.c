@@ -10,12 +10,9 @@ static bool time_can_be_set(const struct stat *st) {
 }
 
 /* The attributes of w->path, checked for what cannot be carried. 1 when it is gone (only of a living tree). */
-static int read_xattrs(Walker *w, int dir, const char *name, const Level *parent, const struct stat *st, XattrFlags *flags) {
-        char proc[320];
-        int r;
+static int read_xattrs(Walker *w, const XattrOwner *owner, const Level *parent, const struct stat *st, XattrFlags *flags) {
+        int r = xattr_list_read(&w->xattrs, owner, w->walk->lossy, flags);
 
-        proc_path(dir, name, proc);
-        r = xattr_list_read(&w->xattrs, proc, w->walk->lossy, flags);
         if (r == -E2BIG)
                 return walker_refuse(w, REFUSAL_FILES_REFUSED, "its extended attributes are larger than a layer can hold",
                                      "Remove some of them, or save with --lossy (option `lossy`) of stop, hibernate or snapshot, "
@@ -51,7 +48,7 @@ static int emit_directory(Walker *w, Level *l) {
         l->emitted = true;
         if (l->path_length == 0 || w->doomed)
                 return 0;               /* the top has no entry: unpackers ignore it */
-        r = read_xattrs(w, l->fd, ".", l - 1, &l->st, &flags);
+        r = read_xattrs(w, XATTR_OWNER_FD(l->fd), l - 1, &l->st, &flags);
         if (r != 0)
                 return r < 0 ? r : 0;
         l->default_acl = xattr_list_has_default_acl(&w->xattrs);
@@ -91,14 +88,20 @@ static int copy_data(Walker *w, int fd, const struct stat *st) {
         while (left > 0) {
                 if (w->walk->cancel && atomic_load(w->walk->cancel))
                         return -ECANCELED;
-                ssize_t n = read(fd, w->buf, (size_t) MIN(left, LAYER_READ_SIZE));
+                size_t room;
+                void *buf = layer_tar_room(w->walk->tar, &room);
+                if (!buf) {
+                        buf = w->buf;
+                        room = LAYER_READ_SIZE;
+                }
+                ssize_t n = read(fd, buf, (size_t) MIN(left, room));
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
                         return -errno;
                 if (n == 0)
                         break;
-                int r = layer_tar_data(w->walk->tar, w->buf, (size_t) n);
+                int r = layer_tar_data(w->walk->tar, buf, (size_t) n);
                 if (r < 0)
                         return r;
                 left -= (uint64_t) n;
@@ -136,16 +139,8 @@ static int open_file(Walker *w, const char *name, const struct stat *st, int *re
         return 0;
 }
 
-static int emit_regular(Walker *w, const char *name, const struct stat *st) {
-        _cleanup_close_ int fd = -EBADF;
-        int r;
-
-        if (st->st_size > 0) {
-                r = open_file(w, name, st, &fd);
-                if (r != 0)
-                        return r;
-        }
-        r = layer_tar_entry(w->walk->tar, w->path, st, NULL, NULL, &w->xattrs);
+static int emit_regular(Walker *w, int fd, const struct stat *st) {
+        int r = layer_tar_entry(w->walk->tar, w->path, st, NULL, NULL, &w->xattrs);
         return r < 0 || fd < 0 ? r : copy_data(w, fd, st);
 }
 
@@ -195,7 +190,21 @@ static int is_another(Walker *w, const char *name, const struct stat *st) {
         return now.st_ino != st->st_ino || (now.st_mode & S_IFMT) != (st->st_mode & S_IFMT);
 }
 
+/* A file with data is looked at open, so that it is the same all through: `fd`, else -EBADF. */
+static int look_at_file(Walker *w, int fd, const char *name, const struct stat *st, XattrFlags *flags) {
+        const Level *parent = walker_top(w);
+        char proc[320];
+        int r;
+
+        if (fd >= 0)
+                return read_xattrs(w, XATTR_OWNER_FD(fd), parent, st, flags);
+        proc_path(parent->fd, name, proc);
+        r = read_xattrs(w, XATTR_OWNER_PATH(proc), parent, st, flags);
+        return r == 0 ? is_another(w, name, st) : r;
+}
+
 int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
+        _cleanup_close_ int fd = -EBADF;
         const char *first = NULL;
         XattrFlags flags;
         int r;
@@ -211,9 +220,10 @@ int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
         r = layer_emit_parents(w);
         if (r < 0)
                 return r;
-        r = read_xattrs(w, walker_top(w)->fd, name, walker_top(w), st, &flags);
+        if (S_ISREG(st->st_mode) && st->st_size > 0 && !first)
+                r = open_file(w, name, st, &fd);
         if (r == 0)
-                r = is_another(w, name, st);
+                r = look_at_file(w, fd, name, st, &flags);
         if (r > 0 && st->st_nlink > 1 && !first)
                 layer_links_forget(&w->links, st->st_ino);
         if (r != 0)
@@ -222,7 +232,7 @@ int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
                 return layer_tar_entry(w->walk->tar, w->path, st, first, NULL, &w->xattrs);
         if (flags.whiteout && S_ISREG(st->st_mode) && st->st_size == 0)
                 return walker_top(w)->forced ? 0 : layer_tar_whiteout(w->walk->tar, w->path);
-        r = S_ISREG(st->st_mode) ? emit_regular(w, name, st) : emit_special(w, name, st);
+        r = S_ISREG(st->st_mode) ? emit_regular(w, fd, st) : emit_special(w, name, st);
         if (r > 0 && st->st_nlink > 1)
                 layer_links_forget(&w->links, st->st_ino);
         return r;

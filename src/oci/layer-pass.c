@@ -13,13 +13,13 @@ typedef struct Attempt {
 } Attempt;
 
 /* Runs in the stream's producer thread. */
-static int produce(layer_tar_sink sink, void *sink_userdata, void *userdata, Refusal **reterr_refusal) {
+static int produce(layer_tar_sink sink, layer_tar_place place, void *sink_userdata, void *userdata, Refusal **reterr_refusal) {
         Attempt *a = userdata;
         LayerPass *p = a->pass;
         _cleanup_layer_tar_ LayerTar *tar = NULL;
         int r;
 
-        r = layer_tar_new(sink, sink_userdata, &tar);
+        r = layer_tar_new(sink, place, sink_userdata, &tar);
         if (r < 0)
                 return r;
         a->walk.tar = tar;

@@ -87,18 +87,32 @@ static void publish(Stream *s) {
         pthread_mutex_unlock(&s->lock);
 }
 
+/* Where the next byte goes. NULL: stopped. */
+static uint8_t *next_place(Stream *s) {
+        if (s->fill == 0 && s->begun == s->filled && acquire(s) < 0)
+                return NULL;
+        return s->slots[s->filled % SLOTS].in + s->fill;
+}
+
+static void *place(size_t *ret_size, void *userdata) {
+        Stream *s = userdata;
+
+        *ret_size = PIECE_SIZE - s->fill;
+        return next_place(s);
+}
+
 static int sink(const void *data, size_t size, void *userdata) {
         Stream *s = userdata;
 
         s->tar_size += size;
         while (size > 0) {
-                if (s->fill == 0) {
-                        int r = acquire(s);
-                        if (r < 0)
-                                return r;
-                }
                 size_t n = MIN(size, PIECE_SIZE - s->fill);
-                memcpy(s->slots[s->filled % SLOTS].in + s->fill, data, n);
+                uint8_t *to = next_place(s);
+
+                if (!to)
+                        return -ECANCELED;
+                if (to != data)
+                        memcpy(to, data, n);
                 s->fill += n;
                 data = (const char *) data + n;
                 size -= n;
@@ -112,7 +126,7 @@ static void *run_producer(void *userdata) {
         Stream *s = userdata;
         int r;
 
-        r = s->spec->produce(sink, s, s->spec->userdata, &s->refusal);
+        r = s->spec->produce(sink, place, s, s->spec->userdata, &s->refusal);
         if (r < 0) {
                 stop(s, r);
                 return NULL;

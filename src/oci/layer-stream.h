@@ -18,7 +18,7 @@
 
 typedef struct LayerStreamSpec {
         /* Runs in a thread of its own and writes the tar to the sink; returns when all is read. */
-        int (*produce)(layer_tar_sink sink, void *sink_userdata, void *userdata, Refusal **reterr_refusal);
+        int (*produce)(layer_tar_sink sink, layer_tar_place place, void *sink_userdata, void *userdata, Refusal **reterr_refusal);
         void *userdata;
         Registry *registry;
         /* Goes into the blob. A registry that holds a damaged blob keeps it when the same bytes come once more (distribution

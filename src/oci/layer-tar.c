@@ -11,6 +11,7 @@ struct LayerTar {
         struct archive *archive;
         struct archive_entry *entry;
         layer_tar_sink sink;
+        layer_tar_place place;
         void *userdata;
         int error;                      /* of the sink */
         uint64_t entries;
@@ -51,12 +52,13 @@ static int check(LayerTar *t, int r) {
         return r > 0 ? -r : -EIO;
 }
 
-int layer_tar_new(layer_tar_sink sink, void *userdata, LayerTar **ret) {
+int layer_tar_new(layer_tar_sink sink, layer_tar_place place, void *userdata, LayerTar **ret) {
         _cleanup_layer_tar_ LayerTar *t = calloc(1, sizeof(*t));
 
         if (!t || !(t->archive = archive_write_new()) || !(t->entry = archive_entry_new()))
                 return -ENOMEM;
         t->sink = sink;
+        t->place = place;
         t->userdata = userdata;
         /* No blocking: the sink gets libarchive's own pieces. hdrcharset is left alone: BINARY adds a header to each entry. So does
          * libarchive by itself where a name is not in the charset of the locale, which is to be "C": in one of UTF-8 a name that
@@ -97,6 +99,11 @@ int layer_tar_entry(LayerTar *t, const char *path, const struct stat *st, const 
         for (size_t i = 0; xattrs && i < xattrs->n; i++)
                 archive_entry_xattr_add_entry(e, xattrs->items[i].name, xattrs->items[i].value, xattrs->items[i].size);
         return write_header(t);
+}
+
+/* libarchive passes data on as they are, from where they are, if it is not to make blocks of them. */
+void *layer_tar_room(LayerTar *t, size_t *ret_size) {
+        return t->place ? t->place(ret_size, t->userdata) : NULL;
 }
 
 int layer_tar_data(LayerTar *t, const void *data, size_t size) {

@@ -190,17 +190,15 @@ static int handle_gone(Walker *w, const Known *known) {
 /* What is left out may have taken the place of a file of an older layer, which must not come back for it. Where there is
  * no older directory a whiteout would show. */
 static int visit_left_out(Walker *w, const struct stat *st) {
-        char proc[320];
         Known known;
         int hides, r;
 
         r = look_up(w, st, false, &known);
         if (r < 0)
                 return r;
-        proc_path(walker_top(w)->fd, ".", proc);
         hides = known.type == 0 && !walker_top(w)->forced && !w->doomed;
         if (hides && w->depth > 1)
-                hides = xattr_is_copied_up(proc);
+                hides = xattr_is_copied_up(XATTR_OWNER_FD(walker_top(w)->fd));
         if (hides < 0)
                 return hides;
         r = hides ? layer_emit_whiteout(w, w->path) : handle_gone(w, &known);
@@ -227,7 +225,6 @@ static int visit_file(Walker *w, const char *name, const struct stat *st) {
 }
 
 static int enter_directory(Walker *w, const char *name, const struct stat *st, int *ret_opaque) {
-        char proc[320];
         int fd, r;
 
         fd = open_beneath(walker_top(w)->fd, name, O_DIRECTORY);
@@ -242,8 +239,7 @@ static int enter_directory(Walker *w, const char *name, const struct stat *st, i
         }
         if (r < 0)
                 return r;
-        proc_path(walker_top(w)->fd, ".", proc);
-        *ret_opaque = xattr_is_opaque(proc);
+        *ret_opaque = xattr_is_opaque(XATTR_OWNER_FD(fd));
         return *ret_opaque < 0 ? *ret_opaque : 0;
 }
 
@@ -275,7 +271,7 @@ static int leave_out_redirected(Walker *w, const char *name, const struct stat *
         if (!w->walk->lossy || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)))
                 return 0;
         proc_path(walker_top(w)->fd, name, proc);
-        r = xattr_is_redirected(proc);
+        r = xattr_is_redirected(XATTR_OWNER_PATH(proc));
         if (r <= 0)
                 return r == -ENOENT ? 0 : r;    /* who opens it sees that as well */
         r = walker_note_dropped(w, "its data are in another layer");

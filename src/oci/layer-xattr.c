@@ -103,12 +103,16 @@ static bool tar_can_hold(const char *name, size_t size) {
         return size > 0;
 }
 
-static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy) {
+static ssize_t get(const XattrOwner *o, const char *name, void *value, size_t size) {
+        return o->fd >= 0 ? fgetxattr(o->fd, name, value, size) : lgetxattr(o->path, name, value, size);
+}
+
+static int keep(XattrList *l, const XattrOwner *o, char *name, XattrPolicy policy) {
         char *value = l->values + l->values_used;
         ssize_t n;
         size_t size, left = VALUES_MAX - l->values_used;
 
-        n = lgetxattr(path, name, value, left);
+        n = get(o, name, value, left);
         if (n < 0 && errno != ERANGE)
                 return errno == ENODATA ? 0 : -errno;
         if (n < 0 || (size_t) n > left) /* with no room at all the kernel tells the size and writes nothing */
@@ -122,9 +126,9 @@ static int keep(XattrList *l, const char *path, char *name, XattrPolicy policy) 
         return append(l, name, value, size);
 }
 
-int xattr_is_opaque(const char *path) {
+int xattr_is_opaque(const XattrOwner *o) {
         char value[8];
-        ssize_t n = lgetxattr(path, OVERLAY_PREFIX "opaque", value, sizeof(value));
+        ssize_t n = get(o, OVERLAY_PREFIX "opaque", value, sizeof(value));
 
         /* "x" says only that whiteouts by attribute may be inside (kernel 6.8) */
         if (n >= 0)
@@ -133,22 +137,22 @@ int xattr_is_opaque(const char *path) {
 }
 
 /* 1 when the file has it, 0 when not. */
-static int is_there(const char *path, const char *name) {
-        if (lgetxattr(path, name, NULL, 0) >= 0)
+static int is_there(const XattrOwner *o, const char *name) {
+        if (get(o, name, NULL, 0) >= 0)
                 return 1;
         return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
 }
 
-int xattr_is_redirected(const char *path) {
-        int r = is_there(path, OVERLAY_PREFIX "redirect");
-        return r != 0 ? r : is_there(path, OVERLAY_PREFIX "metacopy");
+int xattr_is_redirected(const XattrOwner *o) {
+        int r = is_there(o, OVERLAY_PREFIX "redirect");
+        return r != 0 ? r : is_there(o, OVERLAY_PREFIX "metacopy");
 }
 
-int xattr_is_copied_up(const char *path) {
-        return is_there(path, OVERLAY_PREFIX "origin");
+int xattr_is_copied_up(const XattrOwner *o) {
+        return is_there(o, OVERLAY_PREFIX "origin");
 }
 
-static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
+static int take(XattrList *l, const XattrOwner *o, char *name, XattrFlags *flags) {
         XattrPolicy policy = policy_of(name);
 
         switch (policy) {
@@ -164,7 +168,7 @@ static int take(XattrList *l, const char *path, char *name, XattrFlags *flags) {
                 return 0;
         case XATTR_KEEP:
         case XATTR_CAPABILITY:
-                return keep(l, path, name, policy);
+                return keep(l, o, name, policy);
         }
         return -EINVAL;
 }
@@ -213,7 +217,7 @@ static int compare_names(const void *a, const void *b) {
 }
 
 /* More names than the kernel tells (E2BIG): those that matter can still be asked for. */
-static ssize_t list_known(XattrList *l, const char *path) {
+static ssize_t list_known(XattrList *l, const XattrOwner *o) {
         static const char *const known[] = {
                 OVERLAY_PREFIX "opaque", OVERLAY_PREFIX "whiteout", OVERLAY_PREFIX "redirect", OVERLAY_PREFIX "metacopy",
                 "system.posix_acl_access", "system.posix_acl_default", "security.capability",
@@ -222,35 +226,35 @@ static ssize_t list_known(XattrList *l, const char *path) {
         int r = append_dropped(l, "its attributes, whose names fill more than 64 KiB");
 
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(known); i++) {
-                r = is_there(path, known[i]);
+                r = is_there(o, known[i]);
                 if (r > 0)
                         end = stpcpy(end, known[i]) + 1;
         }
         return r < 0 ? r : end - l->names;
 }
 
-static ssize_t list_names(XattrList *l, const char *path) {
-        ssize_t n = llistxattr(path, l->names, NAMES_MAX);
+static ssize_t list_names(XattrList *l, const XattrOwner *o) {
+        ssize_t n = o->fd >= 0 ? flistxattr(o->fd, l->names, NAMES_MAX) : llistxattr(o->path, l->names, NAMES_MAX);
 
         if (n >= 0)
                 return n;
         if (errno != ERANGE && errno != E2BIG)
                 return errno == EOPNOTSUPP ? 0 : -errno;
-        return l->lossy ? list_known(l, path) : -E2BIG;
+        return l->lossy ? list_known(l, o) : -E2BIG;
 }
 
-int xattr_list_read(XattrList *l, const char *path, bool lossy, XattrFlags *ret_flags) {
+int xattr_list_read(XattrList *l, const XattrOwner *o, bool lossy, XattrFlags *ret_flags) {
         ssize_t n;
         int r;
 
         *ret_flags = (XattrFlags) {};
         l->n = l->n_dropped = l->values_used = 0;
         l->lossy = lossy;
-        n = list_names(l, path);
+        n = list_names(l, o);
         if (n < 0)
                 return (int) n;
         for (char *name = l->names; name < l->names + n; name += strlen(name) + 1) {
-                r = take(l, path, name, ret_flags);
+                r = take(l, o, name, ret_flags);
                 if (r < 0)
                         return r;
         }

@@ -32,18 +32,25 @@ typedef struct XattrFlags {
         bool redirected;                /* trusted.overlay.redirect or .metacopy: the data are elsewhere */
 } XattrFlags;
 
-/* `path` is one that does not follow a last symlink: /proc/self/fd/N/name. -E2BIG: more than a layer's header holds; with
- * `lossy` what is too much is `dropped` instead. */
-int xattr_list_read(XattrList *l, const char *path, bool lossy, XattrFlags *ret_flags);
+/* Whose they are: an open file, which is asked at once, or else a path, /proc/self/fd/N/name, whose last symlink is not followed. */
+typedef struct XattrOwner {
+        int fd;
+        const char *path;               /* with fd -EBADF */
+} XattrOwner;
+#define XATTR_OWNER_PATH(p) (&(const XattrOwner) { .fd = -EBADF, .path = (p) })
+#define XATTR_OWNER_FD(f) (&(const XattrOwner) { .fd = (f) })
+
+/* -E2BIG: more than a layer's header holds; with `lossy` what is too much is `dropped` instead. */
+int xattr_list_read(XattrList *l, const XattrOwner *o, bool lossy, XattrFlags *ret_flags);
 
 /* 1 when the directory is opaque, 0 when not. */
-int xattr_is_opaque(const char *path);
+int xattr_is_opaque(const XattrOwner *o);
 
 /* 1 when some of the data are in another layer (`redirected`), 0 when not. */
-int xattr_is_redirected(const char *path);
+int xattr_is_redirected(const XattrOwner *o);
 
 /* 1 when the directory was copied up, so that a lower layer has one there, 0 when not. */
-int xattr_is_copied_up(const char *path);
+int xattr_is_copied_up(const XattrOwner *o);
 
 bool xattr_list_has_default_acl(const XattrList *l);
 

@@ -49,7 +49,7 @@ static void test_records(void **state) {
         XattrList xattrs = { .items = items, .n = 2 };
         struct stat st = make_stat(S_IFREG | 04755, 5);
 
-        assert_int_equal(layer_tar_new(sink, &b, &t), 0);
+        assert_int_equal(layer_tar_new(sink, NULL, &b, &t), 0);
         assert_int_equal(layer_tar_entry(t, "dir/file", &st, NULL, NULL, &xattrs), 0);
         assert_int_equal(layer_tar_data(t, "hello", 5), 0);
         assert_int_equal(layer_tar_finish(t), 0);
@@ -74,7 +74,7 @@ static void test_names(void **state) {
 
         memset(longest, 'n', 255);
         longest[255] = 0;
-        assert_int_equal(layer_tar_new(sink, &b, &t), 0);
+        assert_int_equal(layer_tar_new(sink, NULL, &b, &t), 0);
         assert_int_equal(layer_tar_entry(t, longest, &st, NULL, NULL, NULL), 0);
         assert_true(has_record(&b, longest));
         assert_false(has_record(&b, "hdrcharset"));
@@ -103,7 +103,7 @@ static void write_all(Buffer *b) {
         struct stat dir = make_stat(S_IFDIR | 01777, 4096), link = make_stat(S_IFREG | 0600, 99), symlink = make_stat(S_IFLNK | 0777, 3), null = make_stat(S_IFCHR | 0666, 0);
 
         null.st_rdev = 0x103;
-        assert_int_equal(layer_tar_new(sink, b, &t), 0);
+        assert_int_equal(layer_tar_new(sink, NULL, b, &t), 0);
         assert_int_equal(layer_tar_entry(t, "dir", &dir, NULL, NULL, NULL), 0);
         assert_int_equal(layer_tar_entry(t, "dir/link", &link, "dir/first", NULL, NULL), 0);
         assert_int_equal(layer_tar_entry(t, "dir/symlink", &symlink, NULL, "to", NULL), 0);
@@ -126,7 +126,7 @@ static void test_failing_sink(void **state) {
         _cleanup_layer_tar_ LayerTar *t = NULL;
         struct stat st = make_stat(S_IFREG | 0644, 5);
 
-        assert_int_equal(layer_tar_new(sink, &b, &t), 0);
+        assert_int_equal(layer_tar_new(sink, NULL, &b, &t), 0);
         b.fail = -ECANCELED;
         assert_int_equal(layer_tar_entry(t, "x", &st, NULL, NULL, NULL), -ECANCELED);
 }

@@ -15,8 +15,8 @@
 static int origin_error;
 static const char *replaced;            /* by a directory with attributes, as soon as these are asked for */
 
-/* Instead of the C library's. */
-ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size) {
+/* These four instead of the C library's. */
+static ssize_t get(const char *name, void *value, size_t size) {
         if (streq(name, "system.posix_acl_default")) {
                 memset(value, 'v', MIN(size, (size_t) 4));
                 return 4;
@@ -25,13 +25,34 @@ ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size) 
         return errno == 0 ? 0 : -1;
 }
 
+ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size) {
+        return get(name, value, size);
+}
+
+ssize_t fgetxattr(int fd, const char *name, void *value, size_t size) {
+        return get(name, value, size);
+}
+
+static void replace(void) {
+        assert_int_equal(unlink(replaced), 0);
+        assert_int_equal(mkdir(replaced, 0755), 0);
+}
+
+/* The open file's own attributes stay what they are. */
+ssize_t flistxattr(int fd, char *list, size_t size) {
+        struct stat st;
+
+        if (replaced && fstat(fd, &st) >= 0 && S_ISREG(st.st_mode))
+                replace();
+        return 0;
+}
+
 ssize_t llistxattr(const char *path, char *list, size_t size) {
         static const char names[] = "system.posix_acl_default";
 
         if (!replaced || !endswith(path, strrchr(replaced, '/')))
                 return 0;
-        assert_int_equal(unlink(replaced), 0);
-        assert_int_equal(mkdir(replaced, 0755), 0);
+        replace();
         assert_true(size >= sizeof(names));
         memcpy(list, names, sizeof(names));
         return sizeof(names);
@@ -46,7 +67,7 @@ static int walk_by(LayerWalk *w, size_t *ret_size) {
         _cleanup_layer_tar_ LayerTar *tar = NULL;
 
         *ret_size = 0;
-        assert_int_equal(layer_tar_new(count, ret_size, &tar), 0);
+        assert_int_equal(layer_tar_new(count, NULL, ret_size, &tar), 0);
         w->tar = tar;
         int r = layer_walk_run(w, NULL);
         if (r >= 0 && layer_tar_entries(tar) > 0)
@@ -139,9 +160,33 @@ static void test_replaced(void **state) {
         assert_int_equal(rmdir(directory), 0);
 }
 
+/* One with data was open by then: it comes whole, as it was. */
+static void test_replaced_while_open(void **state) {
+        char directory[] = "/tmp/test-layer-walk.XXXXXX", path[80];
+        size_t size, alone;
+        FILE *f;
+
+        assert_non_null(mkdtemp(directory));
+        (void) snprintf(path, sizeof(path), "%s/file", directory);
+        for (int i = 0; i < 2; i++) {
+                f = fopen(path, "w");
+                assert_non_null(f);
+                assert_int_equal(fwrite("data", 1, 4, f), 4);
+                assert_int_equal(fclose(f), 0);
+                replaced = i == 0 ? NULL : path;
+                assert_int_equal(walk_by(&(LayerWalk) { .upperdir = directory, .live = true }, i == 0 ? &alone : &size), 0);
+        }
+        assert_true(alone > 0);
+        assert_int_equal(size, alone);
+        replaced = NULL;
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_changed_just_before), cmocka_unit_test(test_origin_unreadable), cmocka_unit_test(test_replaced),
+                cmocka_unit_test(test_replaced_while_open),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
