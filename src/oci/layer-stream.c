@@ -12,8 +12,9 @@
 
 #define BACK_OFF_MIN_USEC (500 * USEC_PER_MSEC)
 #define BACK_OFF_TICK_USEC (50 * USEC_PER_MSEC)
-#define SLOTS 8U
-#define PIECE_SIZE (1 * MIB)
+#define PIECE_SIZE (256 * KIB)          /* what is in work of them fits into the second-level caches */
+#define SLOTS 32U                       /* so many pieces, from the first, stay in memory and can be sent again */
+#define SLOTS_AHEAD 16U                  /* so many are in work from then on */
 #define PACKED_MAX (PIECE_SIZE + PIECE_SIZE / 64 + 4 * KIB)     /* stored blocks, gzip header and trailer */
 #define COMPRESSORS 2U
 
@@ -30,7 +31,7 @@ typedef struct Stream {
         /* each for those who wait for it: a piece was filled, packed, a slot got free */
         pthread_cond_t filling, packing, freeing;
         Slot slots[SLOTS];
-        /* numbers of pieces so far; piece n is in slot n % SLOTS */
+        /* numbers of pieces so far */
         uint64_t begun, filled, hashed, claimed, sent;
         bool ended;                     /* no further piece */
         bool stopped;                   /* somebody failed: everybody returns */
@@ -50,6 +51,11 @@ typedef struct Stream {
         unsigned n_threads;
 } Stream;
 
+/* A piece behind the first ones is only begun when all but SLOTS_AHEAD before it are done. */
+static Slot *slot_of(Stream *s, uint64_t n) {
+        return s->slots + (n < SLOTS ? n : n % SLOTS_AHEAD);
+}
+
 static void stop(Stream *s, int error) {
         pthread_mutex_lock(&s->lock);
         if (error < 0 && s->error >= 0)
@@ -66,7 +72,7 @@ static int acquire(Stream *s) {
         int r;
 
         pthread_mutex_lock(&s->lock);
-        while (!s->stopped && s->filled >= MIN(s->sent, s->hashed) + SLOTS)
+        while (!s->stopped && s->filled >= MIN(s->sent, s->hashed) + (s->filled < SLOTS ? SLOTS : SLOTS_AHEAD))
                 pthread_cond_wait(&s->freeing, &s->lock);
         r = s->stopped ? -ECANCELED : 0;
         if (r >= 0)
@@ -76,7 +82,7 @@ static int acquire(Stream *s) {
 }
 
 static void publish(Stream *s) {
-        Slot *slot = s->slots + s->filled % SLOTS;
+        Slot *slot = slot_of(s, s->filled);
 
         pthread_mutex_lock(&s->lock);
         slot->in_size = s->fill;
@@ -91,7 +97,7 @@ static void publish(Stream *s) {
 static uint8_t *next_place(Stream *s) {
         if (s->fill == 0 && s->begun == s->filled && acquire(s) < 0)
                 return NULL;
-        return s->slots[s->filled % SLOTS].in + s->fill;
+        return slot_of(s, s->filled)->in + s->fill;
 }
 
 static void *place(size_t *ret_size, void *userdata) {
@@ -158,7 +164,7 @@ static void *run_hasher(void *userdata) {
         }
         pthread_mutex_lock(&s->lock);
         while (await_piece(s, s->hashed) > 0) {
-                const Slot *slot = s->slots + s->hashed % SLOTS;
+                const Slot *slot = slot_of(s, s->hashed);
                 pthread_mutex_unlock(&s->lock);
                 digest_context_update(context, slot->in, slot->in_size);
                 pthread_mutex_lock(&s->lock);
@@ -209,7 +215,7 @@ static void *run_compressor(void *userdata) {
                 if (s->filled <= s->claimed)
                         continue;       /* the other one has taken it meanwhile */
                 uint64_t n = s->claimed++;
-                Slot *slot = s->slots + n % SLOTS;
+                Slot *slot = slot_of(s, n);
                 pthread_mutex_unlock(&s->lock);
                 int r = compress_piece(slot, level_buf);
                 if (r < 0) {
@@ -231,7 +237,7 @@ static void *run_compressor(void *userdata) {
 static int await_packed(Stream *s, uint64_t n) {
         for (;;) {
                 int r = await_piece(s, n);
-                if (r <= 0 || s->slots[n % SLOTS].packed)
+                if (r <= 0 || slot_of(s, n)->packed)
                         return r;
                 pthread_cond_wait(&s->packing, &s->lock);
         }
@@ -245,7 +251,7 @@ static ssize_t next_bytes(void *buf, size_t size, void *userdata) {
         int r;
 
         pthread_mutex_lock(&s->lock);
-        slot = s->slots + s->sent % SLOTS;
+        slot = slot_of(s, s->sent);
         if (s->offset > 0 && s->offset == slot->out_size) {
                 s->offset = 0;
                 s->sent++;
@@ -255,7 +261,7 @@ static ssize_t next_bytes(void *buf, size_t size, void *userdata) {
         pthread_mutex_unlock(&s->lock);
         if (r <= 0)
                 return r;
-        slot = s->slots + s->sent % SLOTS;
+        slot = slot_of(s, s->sent);
         if (s->offset == 0) {
                 r = blob_pieces_add(&s->pieces, s->blob_size + slot->out_size, slot->checksum);
                 if (r < 0)

@@ -4,7 +4,7 @@
 /* A tar, as it is produced, to a blob in a registry: hashed, compressed and sent at once, in bounded memory, with no
  * byte on a disk. Threads: the producer, one that hashes the tar, two that compress; the caller's sends.
  *
- * The tar is cut into pieces of exactly 1 MiB, each a gzip member of its own (RFC 1952, 2.2: members follow each other;
+ * The tar is cut into pieces of exactly 256 KiB, each a gzip member of its own (RFC 1952, 2.2: members follow each other;
  * Docker reads them), so that the same tar with the same salt gives the same blob on the same kind of CPU. */
 
 #include <stdatomic.h>
