@@ -337,13 +337,14 @@ static void step_save_kept(Operation *o) {
 }
 
 /* Each run of a session that writes adds one, and a session that has all that it may have is saved no more. */
-static void warn_of_layers(const Session *s, const SnapshotRecord *r) {
+static void warn_of_layers(const Session *s, const Job *j, const SnapshotRecord *r) {
         unsigned max = s->manager->config->session_layers_max;
 
         if (r->session_layers + LAYERS_LEFT_MIN >= max)
-                log_warning("Session %s has %u of the %u layers that it may have above its base image (SessionLayersMax=); with all of them it cannot be "
-                            "saved any more. Copy its files into a new session in time; a clone would have the same layers.", s->name,
-                            r->session_layers, max);
+                log_event(LOG_WARNING, MESSAGE_SESSION_LAYERS, SESSION_FIELDS(s, j),
+                          "Session %s has %u of the %u layers that it may have above its base image (SessionLayersMax=); with all of them it cannot be "
+                          "saved any more. Copy its files into a new session in time; a clone would have the same layers.", s->name,
+                          r->session_layers, max);
 }
 
 static const char *end_message_id(const Operation *o) {
@@ -363,7 +364,7 @@ static void step_log_saved(Operation *o) {
                              .provider = s->provider_name, .node = s->node, .extra = (const char *const[]) { image, bytes, took, frozen, NULL }),
                   "Session %s: generation %" PRIu64 " saved as %s (%" PRIu64 " bytes, %.3f s, frozen %.3f s).", s->name, r->generation, r->image,
                   r->bytes, (double) duration / USEC_PER_SEC, (double) r->frozen_usec / USEC_PER_SEC);
-        warn_of_layers(s, r);
+        warn_of_layers(s, o->job, r);
         o->snapshot = NULL;
         o->restore_generation = s->generation;
         session_limit_generations(s);

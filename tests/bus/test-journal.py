@@ -51,6 +51,8 @@ exec {DAEMON}'
 
 
 class Journal(BusTest):
+    config = CONFIG.replace('[Limits]', '[Limits]\nSessionLayersMax=11')        # ten are left behind the first
+
     @classmethod
     def make_rig(cls):
         rig = super().make_rig()
@@ -89,6 +91,7 @@ class Journal(BusTest):
         saved = self.told('SESSION_HIBERNATED', **self.done('Hibernate', 'dev'))
         self.assertEqual(saved['SWARM_IMAGE'], self.alice.get(self.alice.manager('GetSession', 's', 'dev'), SESSION, 'Snapshot'))
         self.assertTrue({'SWARM_BYTES', 'SWARM_DURATION_USEC', 'SWARM_FROZEN_USEC'} <= set(saved))
+        self.told('SESSION_LAYERS', PRIORITY=4, SWARM_JOB=saved['SWARM_JOB'], SWARM_ACTOR_UID=ALICE, **about)
         self.told('SESSION_RESTORED', **self.done('Restore', 'dev'))
         self.told('SESSION_SNAPSHOT', **self.done('Snapshot', 'dev'))
         self.told('SESSION_STOPPED', **self.done('Stop', 'dev'))
