@@ -68,7 +68,7 @@ static void service_init(Service *s, const char *config_dir) {
 /* Everything is given up but what `swarm-layer` needs, signals to containers' processes and the thaw that the Engine cannot do, and that is
  * held without being in force: the worker raises it between fork and exec, agent-others.c for the moment of a signal or a thaw. */
 static int drop_privileges(void) {
-        static const cap_value_t kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_DAC_OVERRIDE };
+        static const cap_value_t kept[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE, CAP_KILL, CAP_DAC_OVERRIDE };
         cap_t now = cap_get_proc(), then = cap_init();
         int r = 0;
 

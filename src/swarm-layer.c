@@ -4,6 +4,7 @@
  * stdout (oci/layer-request.h); the only program of the project that talks to registries. */
 
 #include <curl/curl.h>
+#include <signal.h>
 #include <sys/resource.h>
 
 #include "basic/crash-points.h"
@@ -151,6 +152,7 @@ int main(int argc, char *argv[]) {
 
         log_open("swarm-layer");
         raise_limits();
+        (void) signal(SIGIO, SIG_IGN);          /* somebody else wants a file that a lease is just being tried on */
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return EXIT_FAILURE;
         r = run(&channel, &line.result, &line.refusal);

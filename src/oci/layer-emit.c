@@ -116,6 +116,19 @@ static int copy_data(Walker *w, int fd, const struct stat *st) {
                        ? walker_refuse_changed(w) : 0;
 }
 
+/* Whether bytes may still come without a new change time. A direct write, as of a database, sets it when it begins, and its bytes go
+ * past the page cache to a disk that may take seconds, frozen or not. Nobody waits for it here but who changes the file. As long as
+ * it is under way it holds the file open for writing, and then there is no lease for a reader; one that there is is given
+ * back at once. Without CAP_LEASE there never is. */
+static bool may_still_be_written(const Walker *w, int fd, const struct stat *st) {
+        if (!w->walk->new_index || layer_index_ctime(st) < w->settled_nsec)
+                return false;
+        if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+                return true;
+        (void) fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+}
+
 /* What is emitted must be what was looked at. 1: it is another thing by now. */
 static int open_file(Walker *w, const char *name, const struct stat *st, int *ret) {
         _cleanup_close_ int fd = open_beneath(walker_top(w)->fd, name, 0);
@@ -135,6 +148,7 @@ static int open_file(Walker *w, const char *name, const struct stat *st, int *re
                 (void) lseek(fd, 0, SEEK_DATA);
                 (void) lseek(fd, 0, SEEK_SET);
         }
+        w->unsettled = may_still_be_written(w, fd, &now);
         *ret = TAKE_FD(fd);
         return 0;
 }
@@ -209,6 +223,7 @@ int layer_emit_file(Walker *w, const char *name, const struct stat *st) {
         XattrFlags flags;
         int r;
 
+        w->unsettled = false;
         if (st->st_nlink > 1) {
                 r = look_at_link(w, st, &first);
                 if (r < 0)

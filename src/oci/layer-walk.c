@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "oci/layer-walker.h"
 
@@ -8,6 +9,7 @@
 /* What stands before the paths of a layer where an Engine unpacks it: as much as here, and on another node not less than
  * this (/var/lib/docker/overlay2/ID/diff/ are 95 bytes). */
 #define UNPACKED_BELOW 128U
+#define SETTLED_SEC 30                  /* after which the kernel gives up what a disk does not do */
 
 void walker_printable(const char *name, char buf[static 512]) {
         size_t n = 0;
@@ -164,6 +166,14 @@ static int add_to_index(Walker *w, LayerIndexType type, const struct stat *st) {
         return w->walk->new_index ? layer_index_append(w->walk->new_index, w->path, type, st) : 0;
 }
 
+/* With a change time that it will not have, where it is to count as changed the next time. */
+static int add_file_to_index(Walker *w, const struct stat *st) {
+        struct stat unsettled = *st;
+
+        unsettled.st_ctim = (struct timespec) {};
+        return add_to_index(w, LAYER_INDEX_FILE, w->unsettled ? &unsettled : st);
+}
+
 static int visit_whiteout(Walker *w, const struct stat *st) {
         Known known;
         int r;
@@ -221,7 +231,7 @@ static int visit_file(Walker *w, const char *name, const struct stat *st) {
                 }
         }
         r = layer_emit_file(w, name, st);
-        return r < 0 ? r : r > 0 ? handle_gone(w, &known) : add_to_index(w, LAYER_INDEX_FILE, st);
+        return r < 0 ? r : r > 0 ? handle_gone(w, &known) : add_file_to_index(w, st);
 }
 
 static int enter_directory(Walker *w, const char *name, const struct stat *st, int *ret_opaque) {
@@ -350,9 +360,12 @@ static int walk_all(Walker *w) {
 }
 
 static int start(Walker *w) {
+        struct timespec now;
         struct stat st;
         int fd;
 
+        (void) clock_gettime(CLOCK_REALTIME, &now);
+        w->settled_nsec = (now.tv_sec - SETTLED_SEC) * (int64_t) (USEC_PER_SEC * NSEC_PER_USEC);
         w->path_max = LAYER_INDEX_PATH_MAX - MIN(MAX(strlen(w->walk->upperdir) + 1, UNPACKED_BELOW), LAYER_INDEX_PATH_MAX);
         w->buf = malloc(LAYER_READ_SIZE);
         if (!w->buf || xattr_list_init(&w->xattrs) < 0)

@@ -30,6 +30,8 @@ typedef struct Walker {
         size_t depth, allocated;
         dev_t device;
         int64_t threshold_nsec;         /* of the index: changed from here on */
+        int64_t settled_nsec;           /* what was begun before this has come to its end */
+        bool unsettled;                 /* the file emitted last: of what was read, something may still be on its way */
         LayerLinks links;
         XattrList xattrs;
         char *buf;                      /* LAYER_READ_SIZE */

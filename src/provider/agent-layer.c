@@ -64,8 +64,9 @@ void layer_registry_erase(LayerRegistry *r) {
         *r = (LayerRegistry) {};
 }
 
-/* Without these two it cannot see the overlay's own attributes, or files of other users; it checks that itself. */
-static const int layer_caps[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, -1 };
+/* Without the first two it cannot see the overlay's own attributes, or files of other users; it checks that itself. Without the
+ * third it takes files that were just written for ones that still are. */
+static const int layer_caps[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LEASE, -1 };
 static const int no_caps[] = { -1 };
 
 int agent_spawn_layer(Agent *a, const LayerRequest *request, usec_t silence_usec, bool privileged,
