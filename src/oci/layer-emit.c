@@ -178,18 +178,20 @@ static int look_at_link(Walker *w, const struct stat *st, const char **ret_path)
         const struct LayerLink *link = layer_links_get(&w->links, st->st_ino);
         const char *path = link ? layer_links_path(&w->links, link) : NULL;
 
-        if (path) {
+        if (path && link->type == (st->st_mode & S_IFMT)) {
                 *ret_path = path;
                 return 0;
         }
-        if (link) {
+        /* In a living tree the number may have come back as another file: of the same type the next pass puts it right, but what
+         * another type's attributes are set on could not be unpacked. */
+        if (link && !path) {
                 /* Passed over under another name, which would stay a file of its own. */
-                int r = layer_links_put(&w->walk->resend, st->st_ino, NULL);
+                int r = layer_links_put(&w->walk->resend, st->st_ino, st->st_mode, NULL);
                 if (r < 0)
                         return r;
                 w->doomed = true;
         }
-        return layer_links_put(&w->links, st->st_ino, w->path);
+        return layer_links_put(&w->links, st->st_ino, st->st_mode, w->path);
 }
 
 /* 1: `name` is another file by now, whose attributes may be ones that no file of this type takes: a layer with them could not be

@@ -59,7 +59,7 @@ static int add_text(LayerLinks *l, const char *path, uint32_t *ret) {
         return 0;
 }
 
-int layer_links_put(LayerLinks *l, uint64_t inode, const char *path) {
+int layer_links_put(LayerLinks *l, uint64_t inode, mode_t mode, const char *path) {
         uint32_t at = LAYER_LINK_PASSED;
         int r;
 
@@ -77,6 +77,6 @@ int layer_links_put(LayerLinks *l, uint64_t inode, const char *path) {
         }
         struct LayerLink *s = find(l->slots, l->allocated, inode);
         l->n += s->inode == 0;
-        *s = (struct LayerLink) { inode, at };
+        *s = (struct LayerLink) { inode, at, mode & S_IFMT };
         return 0;
 }

@@ -226,7 +226,7 @@ static int visit_file(Walker *w, const char *name, const struct stat *st) {
                 const struct LayerLink *link = st->st_nlink > 1 ? layer_links_get(&w->links, st->st_ino) : NULL;
                 bool again = st->st_nlink > 1 && ((link && layer_links_path(&w->links, link)) || layer_links_get(&w->walk->resend, st->st_ino));
                 if (!again) {
-                        r = st->st_nlink > 1 && !link ? layer_links_put(&w->links, st->st_ino, NULL) : 0;
+                        r = st->st_nlink > 1 && !link ? layer_links_put(&w->links, st->st_ino, st->st_mode, NULL) : 0;
                         return r < 0 ? r : add_to_index(w, LAYER_INDEX_FILE, st);
                 }
         }

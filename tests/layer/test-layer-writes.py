@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes that have begun before a save and end behind its read of the file: the next one, or the second of two passes, has them."""
+"""Sessions that do not stand still. Writes that have begun before a save and end behind its read of the file: the next one, or the
+second of two passes, has them."""
 
 import mmap
 import os
@@ -74,6 +75,35 @@ class WritesTest(SessionTest):
                 child = Child(PROGRAM, s.request(), environment=later)
                 self.assertEqual(child.result.get("unchanged", False), unchanged)
                 s.image = child.result["image"]
+
+    def test_inode_that_comes_back_as_another_type(self):
+        """What the two files are in the first of two layers is of no matter, but that has to be unpacked."""
+        s = self.session("again")
+        m = s.merged
+        os.symlink("target", f"{m}/a")
+        os.link(f"{m}/a", f"{m}/b", follow_symlinks=False)
+        os.mkdir(f"{m}/m")
+        os.mkdir(f"{m}/n")
+        inode = os.lstat(f"{s.upper}/a").st_ino
+
+        def replace():
+            os.unlink(f"{m}/a")
+            os.unlink(f"{m}/b")
+            for i in range(3000):
+                write(f"{m}/n/{i}")
+                if os.stat(f"{s.upper}/n/{i}").st_ino == inode:
+                    os.setxattr(f"{m}/n/{i}", "user.x", b"v")
+                    os.link(f"{m}/n/{i}", f"{m}/n/{i}-too")
+                    break
+        try:
+            thread = harness.amid(f"{s.upper}/m", harness.FAN_OPEN_PERM, 1, replace)
+        except OSError as e:
+            self.skipTest(str(e))
+        child = s.save(precopy=True)
+        thread.join()
+        if not any(os.stat(f"{m}/n/{name}").st_nlink > 1 for name in os.listdir(f"{m}/n")):
+            self.skipTest("the number does not come back")
+        s.check(child)
 
 
 if __name__ == "__main__":

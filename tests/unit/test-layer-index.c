@@ -191,7 +191,7 @@ static void test_links(void **state) {
         assert_null(layer_links_get(&l, 5));
         for (uint64_t i = 1; i <= 10000; i++) {
                 (void) snprintf(name, sizeof(name), "name-%" PRIu64, i);
-                assert_int_equal(layer_links_put(&l, i * 4096, i % 3 ? name : NULL), 0);
+                assert_int_equal(layer_links_put(&l, i * 4096, S_IFREG, i % 3 ? name : NULL), 0);
         }
         for (uint64_t i = 1; i <= 10000; i++) {
                 const struct LayerLink *s = layer_links_get(&l, i * 4096);
@@ -205,9 +205,9 @@ static void test_links(void **state) {
         }
         layer_links_forget(&l, 4096);
         assert_null(layer_links_get(&l, 4096));
-        assert_int_equal(layer_links_put(&l, 4096, "again"), 0);
+        assert_int_equal(layer_links_put(&l, 4096, S_IFLNK, "again"), 0);
         assert_string_equal(layer_links_path(&l, layer_links_get(&l, 4096)), "again");
-        assert_int_equal(layer_links_put(&l, 0, "x"), -EINVAL);
+        assert_int_equal(layer_links_put(&l, 0, S_IFREG, "x"), -EINVAL);
         layer_links_done(&l);
 }
 
