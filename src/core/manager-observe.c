@@ -336,12 +336,24 @@ static void act(Session *s, ReconcileAction action) {
         }
 }
 
+/* A generation of it was saved since, as the cluster tells a store that is from a backup: its creation is over, and from its image nothing
+ * begins any more. */
+static void end_creation(Session *s) {
+        if (s->state != SESSION_NEW && s->state != SESSION_PLACING && s->state != SESSION_STARTING)
+                return;
+        if (s->generation == 0 && session_newest_generation(s) == 0)
+                return;
+        s->wanted = s->exists && s->task_wanted;
+        session_set_state(s, s->wanted ? SESSION_RESUMING : SESSION_STOPPED, NULL);
+}
+
 void session_reconcile(Session *s) {
         ProviderEntry *e = manager_find_provider(s->manager, s->provider_name);
         bool queued = s->jobs;
 
         if (s->operation || s->manager->stopping || !e || !e->listed)
                 return;
+        end_creation(s);
         /* What is there may not be what a job that waits was asked for; but to one that destroys it that is all the same. */
         if (!s->jobs || s->jobs->type != JOB_DESTROY) {
                 ReconcileAction a = reconcile(&(ReconcileInput) {

@@ -53,9 +53,9 @@ DEFINE_NAMES(stop_reason, StopReason)
 
 /* To which states a state may change. Besides, every state but gone may change to destroying. */
 static const uint32_t followers[_SESSION_STATE_MAX] = {
-        [SESSION_NEW] = B(PLACING) | B(FAILED),
-        [SESSION_PLACING] = B(STARTING) | B(RUNNING) | B(EXITED) | B(FAILED) | B(LOST),
-        [SESSION_STARTING] = B(RUNNING) | B(EXITED) | B(FAILED) | B(LOST),
+        [SESSION_NEW] = B(PLACING) | B(FAILED) | B(RESUMING) | B(STOPPED),
+        [SESSION_PLACING] = B(STARTING) | B(RUNNING) | B(EXITED) | B(FAILED) | B(LOST) | B(RESUMING) | B(STOPPED),
+        [SESSION_STARTING] = B(RUNNING) | B(EXITED) | B(FAILED) | B(LOST) | B(RESUMING) | B(STOPPED),
         [SESSION_RUNNING] = B(STOPPING) | B(HIBERNATING) | B(EXITED) | B(FAILED) | B(LOST) | B(STOPPED),
         [SESSION_STOPPING] = B(STOPPED) | B(RUNNING) | B(EXITED) | B(FAILED) | B(LOST) | B(RESUMING),
         [SESSION_STOPPED] = B(RESUMING) | B(RUNNING) | B(EXITED),

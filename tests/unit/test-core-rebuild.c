@@ -115,6 +115,35 @@ static void test_backup_amid_a_hibernation(void **state) {
         }
 }
 
+/* One made during its creation knows of no generation: the session does not begin anew from its image. */
+static void test_backup_amid_a_creation(void **state) {
+        Fixture *f = *state;
+
+        for (unsigned running = 0; running < 2; running++) {
+                const char *name = running ? "goes-on" : "rests";
+                fake_set_latency(f->p, FAKE_CREATE, 20 * USEC_PER_MSEC);
+                Session *s = create(f, name, "base");
+                WAIT_FOR(f, s->state == SESSION_PLACING && fake_calls(f->p, FAKE_CREATE) == 1);
+                back_up(f);
+                WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+                assert_int_equal(fake_write(f->p, s->id, 7), 0);
+                run_job(f, s, JOB_HIBERNATE, NULL);
+                if (running) {
+                        run_job(f, s, JOB_START, NULL);
+                        assert_int_equal(fake_write(f->p, s->id, 8), 0);
+                }
+                s = put_back(f, name);
+                WAIT_FOR(f, !s->operation && !session_state_is_transient(s->state));
+                assert_int_equal(s->state, running ? SESSION_RUNNING : SESSION_STOPPED);
+                assert_int_equal(s->generation, 1);
+                if (!running)
+                        run_job(f, s, JOB_START, NULL);
+                assert_int_equal(value_of(f, s), running ? 8 : 7);
+                run_job(f, s, JOB_DESTROY, NULL);
+        }
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 /* Of a snapshot the cluster says nothing. What is whole in the registry is kept: it may be all that there is of what somebody was
  * told is safe. */
 static void test_backup_amid_a_snapshot(void **state) {
@@ -333,6 +362,7 @@ int main(void) {
                 T(test_rebuild),
                 T(test_older_store),
                 T(test_backup_amid_a_hibernation),
+                T(test_backup_amid_a_creation),
                 T(test_backup_amid_a_snapshot),
                 T(test_row_deleted),
                 T(test_row_and_record_lost),

@@ -13,9 +13,9 @@
 
 /* Every pair, as the design draws it: a row a state, the states that may follow it. */
 static const char *const expected[_SESSION_STATE_MAX] = {
-        [SESSION_NEW] = "placing failed destroying",
-        [SESSION_PLACING] = "starting running exited failed lost destroying",
-        [SESSION_STARTING] = "running exited failed lost destroying",
+        [SESSION_NEW] = "placing failed resuming stopped destroying",
+        [SESSION_PLACING] = "starting running exited failed lost resuming stopped destroying",
+        [SESSION_STARTING] = "running exited failed lost resuming stopped destroying",
         [SESSION_RUNNING] = "stopping hibernating exited failed lost stopped destroying",
         [SESSION_STOPPING] = "stopped running exited failed lost resuming destroying",
         [SESSION_STOPPED] = "resuming running exited destroying",
