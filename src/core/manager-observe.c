@@ -274,8 +274,7 @@ static void set_running(Session *s) {
 static void abort_resume(Session *s) {
         Snapshot *newest = session_find_snapshot(s, s->generation);
 
-        /* What the orchestrator had begun by itself goes on, unless it had come up and was removed from outside. */
-        s->wanted = s->wanted && !(s->exists && s->task_wanted);
+        /* What the orchestrator had begun by itself goes on. */
         session_set_state(s, newest && streq_ptr(newest->record.kind, "hibernate") ? SESSION_HIBERNATED : SESSION_STOPPED, NULL);
 }
 

@@ -86,6 +86,9 @@ ReconcileAction reconcile(const ReconcileInput *in) {
         if ((session_state_is_rest(in->state) || in->state == SESSION_FAILED) && in->exists && in->task_wanted &&
             (in->task == TASK_GONE || in->task == TASK_FAILED))
                 return RECONCILE_LAY_DOWN;
+        /* A start that the service did not see to its end, or a session that was rebuilt from the cluster: it may have run for long. */
+        if (in->state == SESSION_RESUMING && in->exists && in->task_wanted && in->task == TASK_GONE)
+                return RECONCILE_SET_REMOVED;
         if (in->state == SESSION_RUNNING && in->task == TASK_RUNNING && in->exists && in->frozen)
                 return RECONCILE_THAW;
         return by_task(in);

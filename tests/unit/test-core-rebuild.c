@@ -27,6 +27,39 @@ static void test_rebuild(void **state) {
         assert_int_equal(value_of(f, s), 21);
 }
 
+static Session *lose_store(Fixture *f, const char *name) {
+        _cleanup_free_ char *command = strformat("rm -f %s*", f->store);
+
+        manager_free(f->m);
+        assert_int_equal(system(command), 0);
+        open_manager(f);
+        WAIT_FOR(f, provider_ready(f));
+        return manager_find_session(f->m, name);
+}
+
+/* And its container was removed meanwhile: that files are gone is said, for nobody else can know it. */
+static void test_rebuild_without_a_container(void **state) {
+        Fixture *f = *state;
+
+        for (unsigned saved = 0; saved < 2; saved++) {
+                const char *name = saved ? "saved" : "unsaved";
+                Session *s = create_running(f, name);
+
+                if (saved) {
+                        run_job(f, s, JOB_HIBERNATE, NULL);
+                        run_job(f, s, JOB_START, NULL);
+                }
+                manager_free(f->m);
+                open_manager(f);
+                assert_int_equal(fake_kill_container(f->p, manager_find_session(f->m, name)->id), 0);
+                s = lose_store(f, name);
+                WAIT_FOR(f, !s->operation && !s->task_wanted);
+                assert_int_equal(s->state, saved ? SESSION_STOPPED : SESSION_FAILED);
+                assert_non_null(strstr(strempty(s->state_detail), "removed from outside"));
+                assert_false(s->wanted);
+        }
+}
+
 static void back_up(Fixture *f) {
         _cleanup_free_ char *command = strformat("rm -rf %s/old && mkdir %s/old && cp %s* %s/old", f->dir, f->dir, f->store, f->dir);
 
@@ -360,6 +393,7 @@ int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         const struct CMUnitTest tests[] = {
                 T(test_rebuild),
+                T(test_rebuild_without_a_container),
                 T(test_older_store),
                 T(test_backup_amid_a_hibernation),
                 T(test_backup_amid_a_creation),

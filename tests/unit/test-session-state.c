@@ -169,6 +169,7 @@ static void test_reconcile_cases(void **state) {
                 { { SESSION_HIBERNATING, false, true, true, TASK_LOST, false, true }, RECONCILE_SET_LOST },
                 { { SESSION_STOPPING, false, true, true, TASK_EXITED }, RECONCILE_SET_EXITED },
                 { { SESSION_RESUMING, true, true, false, TASK_NONE }, RECONCILE_ABORT_RESUME },
+                { { SESSION_RESUMING, true, true, true, TASK_GONE }, RECONCILE_SET_REMOVED },
                 { { SESSION_RESUMING, true, true, true, TASK_RUNNING }, RECONCILE_SET_RUNNING },
                 { { SESSION_RUNNING, true, true, true, TASK_RUNNING, true }, RECONCILE_THAW },
                 { { SESSION_RUNNING, true, true, true, TASK_RUNNING }, RECONCILE_NONE },
