@@ -31,14 +31,44 @@ static bool has_ended(const ProviderEntry *e, const char *id) {
         return r != 0;
 }
 
+static Snapshot *find_image(const Session *s, const char *image) {
+        for (Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (streq_ptr(i->record.image, image))
+                        return i;
+        return NULL;
+}
+
+/* Where somebody has removed the label with the number, what the service names is a generation all the same, if it is not what the
+ * session was made from at first: else it would begin anew from that. */
+static int take_unnumbered(Session *s, const char *image) {
+        Snapshot *known = find_image(s, image);
+        uint64_t last = s->next_generation - 1;
+
+        if (s->generation > 0 || !s->base_image || streq(s->base_image, image))
+                return 0;
+        if (!known && (last == 0 || session_find_any_snapshot(s, last)))
+                return -EBADMSG;
+        s->generation = known ? known->record.generation : last;
+        return known ? 0 : session_add_snapshot_of_label(s, last, image);
+}
+
+static void tell_unusable(ProviderEntry *e, const ProviderObservation *o, int r) {
+        log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
+}
+
 /* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it
  * never replaces what the store says. */
 Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
         Manager *m = e->manager;
         Session *s;
 
-        if (!o->record || !o->image || has_ended(e, o->session))
+        if (has_ended(e, o->session))
                 return NULL;
+        if (!o->record || !o->image) {
+                log_warning("Provider %s has a session %s that is not in the store, without the record from which it could be taken up (label "
+                            PROVIDER_LABEL_RECORD "), leaving it alone as it is. Save what is in its container before it is removed.", e->name, o->session);
+                return NULL;
+        }
         int r = session_from_label(m, o->session, o->record, o->image, o->generation, &s);
         if (r >= 0) {
                 r = free_and_strdup(&s->provider_name, e->name);
@@ -46,14 +76,16 @@ Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
                         r = session_link(s);
                 if (r >= 0)
                         r = store_each_orphan(m->store, take_orphan, s);
+                if (r >= 0)
+                        r = take_unnumbered(s, o->image);
                 if (r < 0)
                         session_free(s);
         }
         if (r < 0) {
-                log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
+                tell_unusable(e, o, r);
                 return NULL;
         }
-        s->state = o->wanted ? SESSION_RESUMING : o->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
+        s->state = o->wanted ? SESSION_RESUMING : s->generation > 0 ? SESSION_STOPPED : SESSION_FAILED;
         usage_update_session(s);
         s->wanted = o->wanted;
         session_mark_dirty(s);
@@ -66,10 +98,7 @@ Session *session_rebuild(ProviderEntry *e, const ProviderObservation *o) {
 }
 
 static bool has_image(const Session *s, const char *image) {
-        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (streq_ptr(i->record.image, image))
-                        return true;
-        return streq_ptr(s->base_image, image);
+        return find_image(s, image) || streq_ptr(s->base_image, image);
 }
 
 /* The push of a row that is an intent came to its end after a backup, or the cluster would not name what it made: only what is

@@ -60,6 +60,36 @@ static void test_rebuild_without_a_container(void **state) {
         }
 }
 
+/* A label that somebody has removed: the image is that of a generation all the same. */
+static void test_rebuild_without_a_number(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "label");
+        _cleanup_free_ char *label = NULL, *image = NULL;
+        ProviderObserver observer;
+
+        for (unsigned i = 0; i < 2; i++) {
+                run_job(f, s, JOB_HIBERNATE, NULL);
+                if (i == 0)
+                        run_job(f, s, JOB_START, NULL);
+        }
+        assert_int_equal(session_to_label(s, &label), 0);
+        image = strdup(session_current_image(s));
+        json_t *o = json_loads(label, 0, NULL);
+        json_object_set_new(o, "name", json_string("other"));
+        _cleanup_free_ char *record = json_dumps(o, 0);
+        json_decref(o);
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &(const ProviderObservation) {
+                .session = "0abcdefghjkm", .exists = true, .image = image, .record = record,
+        }, observer.userdata);
+        s = manager_find_session(f->m, "other");
+        assert_non_null(s);
+        assert_int_equal(s->state, SESSION_STOPPED);
+        assert_int_equal(s->generation, 2);
+        assert_int_equal(s->next_generation, 3);
+        assert_string_equal(session_current_image(s), image);
+}
+
 static void back_up(Fixture *f) {
         _cleanup_free_ char *command = strformat("rm -rf %s/old && mkdir %s/old && cp %s* %s/old", f->dir, f->dir, f->store, f->dir);
 
@@ -394,6 +424,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 T(test_rebuild),
                 T(test_rebuild_without_a_container),
+                T(test_rebuild_without_a_number),
                 T(test_older_store),
                 T(test_backup_amid_a_hibernation),
                 T(test_backup_amid_a_creation),
