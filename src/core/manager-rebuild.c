@@ -53,7 +53,14 @@ static int take_unnumbered(Session *s, const char *image) {
 }
 
 static void tell_unusable(ProviderEntry *e, const ProviderObservation *o, int r) {
-        log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
+        if (r == -EEXIST) {
+                e->left_alone = true;
+                log_event(LOG_ERR, MESSAGE_RECONCILE_REPAIR, LOG_FIELDS(.session = o->session, .provider = e->name),
+                          "Provider %s has a session %s that is not in the store, and another session has its name: the store may be older than the cluster. "
+                          "It is left alone as it is, and taken up when the other one is destroyed. What the other one has saved goes on in a clone.",
+                          e->name, o->session);
+        } else
+                log_warning_errno(r, "Provider %s has a record of an unknown session %s that cannot be taken up, leaving it alone: %m", e->name, o->session);
 }
 
 /* A record of ours that the store does not know: the store was lost or replaced. What the label says is taken up; it

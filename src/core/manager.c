@@ -316,8 +316,18 @@ int manager_get_node(Manager *m, const char *id_or_name, Node **ret, Refusal **r
         return 0;
 }
 
+/* What was left alone may be taken up now. */
+static void list_again(Manager *m) {
+        for (ProviderEntry *e = m->providers; e; e = e->hh.next)
+                if (e->left_alone) {
+                        e->left_alone = false;
+                        e->provider->vtable->list(e->provider);
+                }
+}
+
 void manager_end_session(Session *s) {
         _cleanup_refusal_ Refusal *destroyed = NULL;
+        Manager *m = s->manager;
         Job *j;
 
         (void) refuse(&destroyed, REFUSAL_NO_SUCH_SESSION, "Session \"%s\" was destroyed.", s->name);
@@ -331,6 +341,7 @@ void manager_end_session(Session *s) {
         }
         session_changed(s, CHANGE_REMOVED);
         session_free(s);
+        list_again(m);
 }
 
 void manager_reload(Manager *m, Config *config, TemplateTable *templates) {

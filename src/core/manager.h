@@ -51,6 +51,7 @@ typedef struct ProviderEntry {
         ProviderHealth health;
         char *detail;           /* why it is not healthy; NULL */
         bool listed;            /* a full list has come since it was connected last */
+        bool left_alone;        /* it has a session that was not taken up, since another one has its name */
         unsigned list_serial;
         usec_t lost_usec;       /* when it became unavailable last (core_uptime()); 0 = never */
         uint64_t reserved_memory_bytes;         /* by its active sessions */

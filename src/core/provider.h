@@ -226,6 +226,8 @@ typedef struct ProviderVTable {
         /* Begins to connect and observe; what goes wrong shows in on_health. The first full list tells the core that
          * it can reconcile. */
         int (*start)(Provider *p, const ProviderObserver *observer);
+        /* Reports a full list once more, from the loop. */
+        void (*list)(Provider *p);
 
         int (*resolve_image)(Provider *p, const char *reference, provider_image_cb cb, void *userdata, ProviderCall **ret);
         /* Makes the record and one task; done when the backend has accepted it, not when it runs (observed). */

@@ -350,6 +350,7 @@ static const ProviderVTable fake_vtable = {
         .remove = fake_remove,
         .verify_image = fake_verify_image,
         .delete_image = fake_delete_image,
+        .list = fake_list,
 };
 
 static int set_path(char **path, const char *option, const char *variable) {

@@ -252,12 +252,21 @@ static int swarm_start(Provider *p, const ProviderObserver *observer) {
         return timer_arm(s->again, 0);
 }
 
+/* One that is not connected lists everything anyway. */
+static void swarm_list_again(Provider *p) {
+        Swarm *s = swarm_of(p);
+
+        if (s->phase == SWARM_WATCHING)
+                swarm_connect_later(s, 0);
+}
+
 static const ProviderVTable swarm_vtable = {
         .name = "swarm",
         .capabilities = PROVIDER_CAN_CAPTURE | PROVIDER_CAN_CLONE | PROVIDER_CAN_SIGNAL | PROVIDER_NEEDS_REGISTRY | PROVIDER_CAN_EXECUTE |
                         PROVIDER_CAN_READ_LOGS,
         .free = swarm_free,
         .start = swarm_start,
+        .list = swarm_list_again,
         .resolve_image = swarm_resolve_image,
         .create = swarm_create,
         .run = swarm_run,

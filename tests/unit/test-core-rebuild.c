@@ -145,6 +145,31 @@ static void test_older_store(void **state) {
         }
 }
 
+/* Its session was destroyed since, and another one made by that name: nothing of that is touched, and it is taken up when the old one goes. */
+static void test_older_store_of_a_name(void **state) {
+        Fixture *f = *state;
+        Session *s = create_running(f, "same");
+        _cleanup_free_ char *id = NULL;
+
+        run_job(f, s, JOB_HIBERNATE, NULL);
+        back_up(f);
+        run_job(f, s, JOB_DESTROY, NULL);
+        s = create_running(f, "same");
+        id = strdup(s->id);
+        assert_int_equal(fake_write(f->p, id, 3), 0);
+        s = put_back(f, "same");
+        assert_string_not_equal(s->id, id);
+        Job *j = request(s, JOB_START, NULL);
+        WAIT_FOR(f, job_state_is_ended(j->state));
+        assert_int_equal(j->state, JOB_FAILED);
+        run_job(f, s, JOB_DESTROY, NULL);
+        WAIT_FOR(f, manager_find_session(f->m, id));
+        s = manager_find_session(f->m, "same");
+        WAIT_FOR(f, s->state == SESSION_RUNNING && !s->operation);
+        assert_int_equal(value_of(f, s), 3);
+        assert_int_equal(fake_losses(f->p), 0);
+}
+
 static void save_and_back_up(Fixture *f, Session *s, JobType verb) {
         uint64_t before = fake_calls(f->p, FAKE_CAPTURE);
 
@@ -426,6 +451,7 @@ int main(void) {
                 T(test_rebuild_without_a_container),
                 T(test_rebuild_without_a_number),
                 T(test_older_store),
+                T(test_older_store_of_a_name),
                 T(test_backup_amid_a_hibernation),
                 T(test_backup_amid_a_creation),
                 T(test_backup_amid_a_snapshot),
