@@ -33,6 +33,7 @@ typedef struct SwarmSession {
         char *session;                  /* key */
         char *service, *name;           /* service id (key, too) and name */
         bool named;                     /* its record names it */
+        bool mislabeled;                /* somebody has changed its label with the session, or removed it */
         char *image, *record;
         uint64_t generation;
         uint64_t version;               /* of the service: what is older says nothing any more */

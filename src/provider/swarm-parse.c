@@ -166,6 +166,8 @@ int swarm_service_parse(const json_t *o, SwarmService *ret) {
         const char *record = json_string_at(labels, PROVIDER_LABEL_RECORD);
         _cleanup_json_ json_t *read = record ? json_loads(record, 0, NULL) : NULL;
         const char *generation = json_string_at(labels, PROVIDER_LABEL_GENERATION), *recorded = json_string_at(read, "name");
+        const char *label = nonempty(json_string_at(labels, PROVIDER_LABEL_SESSION)),
+                   *contained = nonempty(json_string_at(spec, "TaskTemplate", "ContainerSpec", "Labels", PROVIDER_LABEL_SESSION));
         uint64_t n = 0;
 
         if (!json_string_at(o, "ID") || !json_string_at(spec, "Name"))
@@ -175,7 +177,9 @@ int swarm_service_parse(const json_t *o, SwarmService *ret) {
         *ret = (SwarmService) {
                 .id = json_string_at(o, "ID"),
                 .name = json_string_at(spec, "Name"),
-                .session = nonempty(json_string_at(labels, PROVIDER_LABEL_SESSION)),
+                /* Who changes the labels of a service leaves its container alone, and those of that as they are. */
+                .session = contained ?: label,
+                .labeled = label && streq(label, contained ?: label),
                 .record = record,
                 .named = streq_ptr(recorded, json_string_at(spec, "Name")),
                 .copied = recorded && !streq_ptr(recorded, json_string_at(spec, "Name")),

@@ -68,6 +68,7 @@ typedef struct SwarmService {
         uint64_t force_update;          /* of its last run */
         bool named;                     /* as its record says: of several with the labels of one session only one can be */
         bool copied;                    /* the record is that of a service of another name */
+        bool labeled;                   /* its label names that session: else somebody has changed or removed it */
         json_t *spec;
 } SwarmService;
 int swarm_service_parse(const json_t *o, SwarmService *ret);

@@ -56,10 +56,23 @@ static void prepare_again(SwarmCall *c, swarm_step next) {
 static void step_create(SwarmCall *c);
 static void step_read(SwarmCall *c);
 
-static void refuse_name(SwarmCall *c) {
-        swarm_call_refuse(c, REFUSAL_SESSION_EXISTS,
-                          "The Swarm has a service named %s that is not this session's. Use another name, or remove that service "
-                          "with \"docker service rm %s\".", c->name, c->name);
+static void refuse_name(SwarmCall *c, const SwarmService *service) {
+        /* What its container has written, nobody has saved. */
+        if (service->session)
+                swarm_call_refuse(c, REFUSAL_SESSION_EXISTS,
+                                  "The Swarm has a service named %s that is another session's, %s, as after the store was put back from a backup. Leave that service "
+                                  "alone, or its files are lost. Use another name, such as that of a clone with the files of this session; when this session is "
+                                  "destroyed, the other one is taken up.", c->name, service->session);
+        else
+                swarm_call_refuse(c, REFUSAL_SESSION_EXISTS,
+                                  "The Swarm has a service named %s that is not this session's. Use another name, or remove that service "
+                                  "with \"docker service rm %s\".", c->name, c->name);
+}
+
+static void refuse_label(SwarmCall *c) {
+        swarm_call_refuse(c, REFUSAL_WRONG_STATE,
+                          "Service %s of the Swarm is the session's and may run, but somebody has changed its label " PROVIDER_LABEL_SESSION " or removed it. "
+                          "Put it back, and the session goes on: docker service update --label-add " PROVIDER_LABEL_SESSION "=%s %s", c->name, c->session, c->name);
 }
 
 static void on_created(const EngineAnswer *a, void *userdata) {
@@ -257,7 +270,9 @@ static void on_read(const EngineAnswer *a, void *userdata) {
         if (r < 0)
                 swarm_call_finish(c, r, NULL);
         else if (!streq_ptr(service.session, c->session))
-                refuse_name(c);
+                refuse_name(c, &service);
+        else if (service.replicas > 0 && !service.labeled && !swarm_session_find(c->swarm, c->session))
+                refuse_label(c);
         else if (service.replicas == 0 && !c->slot_known)
                 swarm_wait_for_slot(c, service.force_update, step_read);
         else if (service.replicas == 0 || (c->tasks_known && !is_in_force(c, &service)))
@@ -387,7 +402,7 @@ static void on_located(const EngineAnswer *a, void *userdata) {
                 return;
         }
         json_array_foreach(a->json, i, o) {
-                if (swarm_service_parse(o, &service) < 0 || service.copied || (c->service && !service.named))
+                if (swarm_service_parse(o, &service) < 0 || service.copied || (c->service && !service.named) || !streq_ptr(service.session, c->session))
                         continue;
                 r = free_and_strdup(&c->service, service.id);
                 if (r >= 0)

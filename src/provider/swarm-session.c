@@ -138,6 +138,14 @@ static void warn_of_another(const char *session, const char *service) {
                     "Remove its label: docker service update --label-rm " PROVIDER_LABEL_SESSION " %s", service, session, service);
 }
 
+/* It is known by its container until the next full list, which asks for the label. */
+static void set_labeled(SwarmSession *ss, bool labeled) {
+        if (!labeled && !ss->mislabeled)
+                log_warning("Somebody has changed the label " PROVIDER_LABEL_SESSION " of service %s, or removed it, and by that its session is found. Put it back: "
+                            "docker service update --label-add " PROVIDER_LABEL_SESSION "=%s %s", ss->name, ss->session, ss->name);
+        ss->mislabeled = !labeled;
+}
+
 static void await_task(SwarmSession *ss) {
         SET(ss, task, TASK_PENDING);
         ss->waiting_since_usec = swarm_now();
@@ -183,6 +191,7 @@ int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **r
         set_string(ss, &ss->image, service->image);
         set_string(ss, &ss->record, service->record);
         SET(ss, generation, service->generation);
+        set_labeled(ss, service->labeled);
         set_replicas(ss, service->replicas);
         if (!ss->wanted) {
                 /* What is still there is being removed by Swarm and is nobody's concern any more. */

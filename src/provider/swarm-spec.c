@@ -159,6 +159,7 @@ int swarm_spec_update(json_t *service, const json_t *old) {
 
 int swarm_spec_rest(json_t *spec, const char *image, uint64_t generation, const char *record) {
         json_t *mode, *replicated, *labels, *task, *container;
+        const char *session;
         int r;
 
         if ((r = json_object_ensure(spec, "Mode", &mode)) < 0 ||
@@ -171,6 +172,10 @@ int swarm_spec_rest(json_t *spec, const char *image, uint64_t generation, const 
             (r = json_take_string(container, "Image", image)) < 0 ||
             (r = json_object_ensure(spec, "Labels", &labels)) < 0 ||
             (r = json_take_string(labels, PROVIDER_LABEL_RECORD, record)) < 0)
+                return r;
+        /* Which somebody may have changed or removed. */
+        session = json_string_at(container, "Labels", PROVIDER_LABEL_SESSION);
+        if (session && (r = json_take_string(labels, PROVIDER_LABEL_SESSION, session)) < 0)
                 return r;
         return take_generation(labels, generation);
 }

@@ -440,6 +440,30 @@ static void test_build(void **state) {
         assert_int_equal(json_integer_at(container, "Healthcheck", "Retries"), 3);
 }
 
+/* Whoever gives a service the label of another session, or takes it away, has not changed whose files are in its container. */
+static void test_relabeled(void **state) {
+        _cleanup_json_ json_t *s = NULL, *o = NULL;
+        SwarmService service;
+
+        assert_int_equal(swarm_spec_build(&spec, "journald", &s), 0);
+        o = json_pack("{s:s,s:O}", "ID", "s1", "Spec", s);
+        assert_int_equal(swarm_service_parse(o, &service), 0);
+        assert_true(service.labeled);
+        for (unsigned i = 0; i < 2; i++) {
+                json_t *labels = json_at(s, "Labels");
+                if (i == 0)
+                        assert_int_equal(json_object_set_new(labels, PROVIDER_LABEL_SESSION, json_string("other")), 0);
+                else
+                        assert_int_equal(json_object_del(labels, PROVIDER_LABEL_SESSION), 0);
+                assert_int_equal(swarm_service_parse(o, &service), 0);
+                assert_string_equal(service.session, "abc");
+                assert_false(service.labeled);
+                assert_int_equal(swarm_spec_rest(s, "h/r@sha256:2", 4, "{\"r\":2}"), 0);
+                assert_int_equal(swarm_service_parse(o, &service), 0);
+                assert_true(service.labeled);
+        }
+}
+
 static void test_place_and_update(void **state) {
         _cleanup_json_ json_t *s = NULL,
                 *old = json("{\"Name\":\"web\",\"Labels\":{\"theirs\":\"1\",\"swarm.generation\":\"2\"},\"TaskTemplate\":{\"ForceUpdate\":41},\"UpdateConfig\":{\"Parallelism\":1}}");
@@ -519,7 +543,7 @@ int main(void) {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
                 cmocka_unit_test(test_two_services),
                 cmocka_unit_test(test_slot), cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_clock_set_back),
-                cmocka_unit_test(test_removed), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_removed), cmocka_unit_test(test_relabeled), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
