@@ -22,7 +22,7 @@ static const SwarmSession *find_last_seen(const SwarmCall *c) {
 
 static void on_task_found(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
-        const SwarmSession *seen;
+        const SwarmSession *seen, *ss = swarm_session_find(c->swarm, c->session);
         SwarmTask best, t;
         bool found = false;
         const json_t *o;
@@ -36,7 +36,7 @@ static void on_task_found(const EngineAnswer *a, void *userdata) {
         }
         json_array_foreach(a->json, i, o)
                 if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && t.container &&
-                    swarm_task_is_better(&t, found ? &best : NULL)) {
+                    swarm_session_task_is_better(ss, &t, found ? &best : NULL)) {
                         best = t;
                         found = true;
                 }

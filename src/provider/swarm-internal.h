@@ -247,6 +247,8 @@ SwarmSession *swarm_session_find_service(Swarm *s, const char *service);
 /* Takes over what a service says; makes the session when it is new. *ret may be NULL for one that is not ours. */
 int swarm_session_update(Swarm *s, const SwarmService *service, SwarmSession **ret);
 void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t);      /* NULL: it has none */
+/* swarm_task_is_better(); but where somebody has scaled its service, what was the session's task goes on to be it, else the oldest. */
+bool swarm_session_task_is_better(const SwarmSession *ss, const SwarmTask *a, const SwarmTask *b);
 void swarm_session_set_container(SwarmSession *ss, bool frozen, const char *health, bool gone);
 /* The Engine says that this container has ended. Its task says so a moment later, and until then something else. */
 void swarm_session_set_ended(SwarmSession *ss, const char *container, int exit_code);

@@ -284,7 +284,7 @@ static void on_listed_tasks(const EngineAnswer *a, void *userdata) {
                         continue;
                 json_array_foreach(a->json, i, o)
                         if (swarm_task_parse(o, &t) >= 0 && streq(t.service, ss->service) &&
-                            swarm_task_is_better(&t, found ? &best : NULL)) {
+                            swarm_session_task_is_better(ss, &t, found ? &best : NULL)) {
                                 best = t;
                                 found = true;
                         }

@@ -114,7 +114,7 @@ static void find_tasks(const json_t *tasks, Found *found, size_t n) {
                         continue;
                 for (size_t j = 0; j < n; j++)
                         if (found[j].session && streq(found[j].session->service, t.service) &&
-                            swarm_task_is_better(&t, found[j].found ? &found[j].task : NULL)) {
+                            swarm_session_task_is_better(found[j].session, &t, found[j].found ? &found[j].task : NULL)) {
                                 found[j].task = t;
                                 found[j].found = true;
                         }

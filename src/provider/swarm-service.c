@@ -208,7 +208,7 @@ static void on_run_tasks(const EngineAnswer *a, void *userdata) {
         }
         json_array_foreach(a->json, i, o)
                 if (swarm_task_parse(o, &t) >= 0 && streq(t.service, c->service) && !(c->in_force && t.force_update < sent_force_update(c)) &&
-                    swarm_task_is_better(&t, found ? &best : NULL)) {
+                    swarm_session_task_is_better(ss, &t, found ? &best : NULL)) {
                         best = t;
                         found = true;
                 }

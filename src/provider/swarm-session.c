@@ -270,6 +270,20 @@ static bool is_history(const SwarmSession *ss, const SwarmTask *t) {
         return (t->created_usec <= ss->history_usec && t->force_update <= ss->history_force_update) || (t->image && ss->image && !streq(t->image, ss->image));
 }
 
+bool swarm_session_task_is_better(const SwarmSession *ss, const SwarmTask *a, const SwarmTask *b) {
+        if (!ss || ss->replicas <= 1 || !b)
+                return swarm_task_is_better(a, b);
+        if (ss->task_id && streq(a->id, ss->task_id) != streq(b->id, ss->task_id)) {
+                const SwarmTask *known = streq(a->id, ss->task_id) ? a : b;
+
+                if (known->desired != SWARM_TASK_REMOVE)
+                        return known == a;
+        }
+        if (a->desired <= SWARM_TASK_RUNNING && b->desired <= SWARM_TASK_RUNNING)
+                return a->created_usec < b->created_usec;
+        return swarm_task_is_better(a, b);
+}
+
 void swarm_session_set_task(SwarmSession *ss, const SwarmTask *t) {
         TaskState meaning;
         bool moved;

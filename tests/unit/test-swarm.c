@@ -464,6 +464,30 @@ static void test_relabeled(void **state) {
         }
 }
 
+/* Of several tasks the session's is the one that was there before, not the youngest: that has none of its files. */
+static void test_scaled(void **state) {
+        const SwarmTask first = { .id = "t1", .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING, .created_usec = 10 },
+                        second = { .id = "t2", .state = SWARM_TASK_RUNNING, .desired = SWARM_TASK_RUNNING, .created_usec = 20 };
+        SwarmTask ended = first;
+        SwarmSession ss = { .replicas = 2 };
+
+        ended.state = SWARM_TASK_COMPLETE;
+        ended.desired = SWARM_TASK_SHUTDOWN;
+        assert_true(swarm_session_task_is_better(&ss, &first, NULL));
+        assert_true(swarm_session_task_is_better(&ss, &first, &second));
+        assert_false(swarm_session_task_is_better(&ss, &second, &first));
+        assert_true(swarm_session_task_is_better(&ss, &second, &ended));
+        ss.task_id = (char *) "t1";
+        assert_false(swarm_session_task_is_better(&ss, &second, &ended));
+        ss.task_id = (char *) "t2";
+        assert_true(swarm_session_task_is_better(&ss, &second, &first));
+        ended.desired = SWARM_TASK_REMOVE;
+        ss.task_id = (char *) "t1";
+        assert_false(swarm_session_task_is_better(&ss, &ended, &second));
+        ss.replicas = 1;
+        assert_true(swarm_session_task_is_better(&ss, &second, &first));
+}
+
 static void test_place_and_update(void **state) {
         _cleanup_json_ json_t *s = NULL,
                 *old = json("{\"Name\":\"web\",\"Labels\":{\"theirs\":\"1\",\"swarm.generation\":\"2\"},\"TaskTemplate\":{\"ForceUpdate\":41},\"UpdateConfig\":{\"Parallelism\":1}}");
@@ -543,7 +567,7 @@ int main(void) {
                 cmocka_unit_test(test_states), cmocka_unit_test(test_info), cmocka_unit_test(test_task_meaning), cmocka_unit_test(test_task),
                 cmocka_unit_test(test_two_services),
                 cmocka_unit_test(test_slot), cmocka_unit_test(test_others), cmocka_unit_test(test_ended), cmocka_unit_test(test_clock_set_back),
-                cmocka_unit_test(test_removed), cmocka_unit_test(test_relabeled), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
+                cmocka_unit_test(test_removed), cmocka_unit_test(test_relabeled), cmocka_unit_test(test_scaled), cmocka_unit_test(test_build), cmocka_unit_test(test_place_and_update),
                 cmocka_unit_test(test_prefixes), cmocka_unit_test(test_conflicts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
