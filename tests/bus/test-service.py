@@ -335,7 +335,7 @@ class Service(BusTest):
 
     def test_privileges_are_given_up(self):
         status = dict(line.split(':\t', 1) for line in pathlib.Path(f'/proc/{self.rig.daemon.pid}/status').read_text().splitlines() if ':\t' in line)
-        kept = 1 << 21 | 1 << 5 | 1 << 2 | 1 << 1       # SYS_ADMIN, KILL, DAC_READ_SEARCH, DAC_OVERRIDE
+        kept = 1 << 28 | 1 << 21 | 1 << 5 | 1 << 2 | 1 << 1     # LEASE, SYS_ADMIN, KILL, DAC_READ_SEARCH, DAC_OVERRIDE
         self.assertEqual([int(status[k], 16) for k in ('CapEff', 'CapInh', 'CapAmb')], [0, 0, 0])
         self.assertEqual(int(status['CapPrm'], 16) & ~kept, 0)
         self.assertEqual(status['NoNewPrivs'].strip(), '1')
