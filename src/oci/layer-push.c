@@ -169,6 +169,18 @@ static int check_layer_count(Push *p, Refusal **reterr_refusal) {
                       "Copy its files into a new session; a clone would have the same layers.", p->request->session, all, session, MANIFEST_LAYERS_MAX, max);
 }
 
+/* Whether the image is one of the sessions' repository, which nobody but this service pushes. */
+static bool is_generation(const Push *p, const char *image) {
+        const char *path = startswith(image, p->host), *rest = path && *path == '/' ? startswith(path + 1, p->request->repository) : NULL;
+        return rest && *rest == '@';
+}
+
+static int refuse_lost_parent(const Push *p, const char *image, Refusal **reterr_refusal) {
+        return refuse(reterr_refusal, REFUSAL_NO_SUCH_IMAGE,
+                      "The session %s cannot be saved: the generation that its container runs from, %s, is no longer in the registry. Put it back from a backup of the "
+                      "registry, or copy the session's files out of its container (docker cp), which keeps them until it is destroyed.", p->request->session, image);
+}
+
 static int open_parent(Push *p, bool by_index, Refusal **reterr_refusal) {
         const LayerRequest *q = p->request;
         const char *image = !by_index && q->index && q->fallback_image ? q->fallback_image : q->image;
@@ -186,6 +198,8 @@ static int open_parent(Push *p, bool by_index, Refusal **reterr_refusal) {
                         log_warning("Session %s is not saved upon its last generation: %s", q->session, refusal->message);
                 return -ESTALE;
         }
+        if (r == -EBADRQC && refusal->code == REFUSAL_NO_SUCH_IMAGE && is_generation(p, image))
+                return refuse_lost_parent(p, image, reterr_refusal);
         if (r == -EBADRQC)
                 *reterr_refusal = TAKE_PTR(refusal);
         if (r < 0)

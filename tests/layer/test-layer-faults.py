@@ -456,6 +456,15 @@ class RegistryFaultTest(FaultTest):
             f.write("more")
         self.works(self.push(fault, **again))
 
+    def test_generation_gone(self):
+        """Nobody has that image to push it again, so it is of no use to say so."""
+        first = self.push()
+        self.registry.call("DELETE", f"/v2/{REPOSITORY}/manifests/{first.result['manifest_digest']}")
+        child = self.push(image=first.result["image"])
+        self.assertEqual(child.error["code"], "NoSuchImage", child.error)
+        for words in first.result["image"], "is no longer in the registry", "docker cp":
+            self.assertIn(words, child.error["message"])
+
     def test_base_layer_short(self):
         def fault(h):
             if h.command == "GET" and "blobs" in h.path and h.headers.get("Range"):
