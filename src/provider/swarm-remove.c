@@ -11,6 +11,7 @@
 
 static void step_await_removal(SwarmCall *c);
 static void step_await_containers(SwarmCall *c);
+static void step_remove(SwarmCall *c);
 
 static void removal_goes_on(SwarmCall *c, swarm_step step) {
         if (swarm_call_expired(c))
@@ -100,11 +101,30 @@ static void ask_image(SwarmCall *c, const SwarmContainer *container) {
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_image);
 }
 
+/* The session's own, which is not found by a label that somebody has changed or removed. */
+static bool is_mislabeled(const SwarmCall *c, const json_t *o, SwarmService *ret) {
+        return o && swarm_service_parse(o, ret) >= 0 && streq_ptr(ret->session, c->session) && ret->named && !ret->labeled;
+}
+
+static void remove_mislabeled(SwarmCall *c, const SwarmService *service) {
+        int r = free_and_strdup(&c->service, service->id);
+
+        if (r >= 0)
+                r = free_and_strdup(&c->name, service->name);
+        if (r < 0)
+                swarm_call_finish(c, r, NULL);
+        else
+                step_remove(c);
+}
+
 static void on_service(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
+        SwarmService service;
 
         c->engine = NULL;
-        if (a->outcome == ENGINE_OK) {
+        if (a->outcome == ENGINE_OK && is_mislabeled(c, a->json, &service))
+                remove_mislabeled(c, &service);
+        else if (a->outcome == ENGINE_OK) {
                 log_warning("Container %.12s of another service has the labels of session %s; it is left alone.", c->container, swarm_call_subject(c));
                 leave_alone(c);
         } else if (a->status == 404)

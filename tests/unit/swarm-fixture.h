@@ -26,6 +26,7 @@ typedef struct World {
         bool done;
         int result;
         RefusalCode code;
+        char message[1024];             /* of the refusal */
         ProviderHealth health;
         char *detail;
 } World;
@@ -57,6 +58,7 @@ static inline void on_done(void *userdata, int r, const Refusal *refusal) {
         w->done = true;
         w->result = r;
         w->code = refusal ? refusal->code : _REFUSAL_INVALID;
+        (void) snprintf(w->message, sizeof(w->message), "%s", refusal ? refusal->message : "");
 }
 
 typedef int (*start_fn)(Provider *p, const ProviderSpec *spec, provider_done_cb cb, void *userdata, ProviderCall **ret);

@@ -180,18 +180,41 @@ static void test_name_is_taken(void **state) {
                 { "GET /v1.44/services/web", "200 OK", NULL, SERVICE_OF("xyz", "7", "1", "4") },
         }, run[] = {
                 CONNECTED,
-                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE_OF("xyz", "7", "0", "4") },
+                { "GET /v1.44/services/web", "200 OK", NULL, SERVICE_OF("", "7", "0", "4") },
         };
         World w;
 
+        /* Whoever removed that of another session would lose its files. */
         world_open(&w, create, ELEMENTSOF(create));
         ask_to_start(&w, w.p->vtable->create);
         assert_int_equal(w.code, REFUSAL_SESSION_EXISTS);
+        assert_non_null(strstr(w.message, "is another session's, xyz,"));
+        assert_null(strstr(w.message, "docker service rm"));
         world_close(&w);
 
         world_open(&w, run, ELEMENTSOF(run));
         ask_to_start(&w, w.p->vtable->run);
         assert_int_equal(w.code, REFUSAL_SESSION_EXISTS);
+        assert_non_null(strstr(w.message, "docker service rm web"));
+        world_close(&w);
+}
+
+#define MISLABELED "{\"ID\":\"s1\",\"Version\":{\"Index\":7},\"Spec\":{\"Name\":\"web\",\"Labels\":{\"swarm.record\":\"{\\\"name\\\":\\\"web\\\"}\"}," \
+                   "\"Mode\":{\"Replicated\":{\"Replicas\":1}}," \
+                   "\"TaskTemplate\":{\"ForceUpdate\":4,\"ContainerSpec\":{\"Image\":\"h/r@sha256:1\",\"Labels\":{\"swarm.session\":\"abc\"}}}}}"
+
+/* It runs where no list shows it: its label was removed. */
+static void test_mislabeled(void **state) {
+        static const Exchange script[] = {
+                CONNECTED,
+                { "GET /v1.44/services/web", "200 OK", NULL, MISLABELED },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        ask_to_start(&w, w.p->vtable->run);
+        assert_int_equal(w.code, REFUSAL_WRONG_STATE);
+        assert_non_null(strstr(w.message, "docker service update --label-add swarm.session=abc web"));
         world_close(&w);
 }
 
@@ -391,6 +414,26 @@ static void test_renamed(void **state) {
         world_close(&w);
 }
 
+/* The session's own, not found by its label, is known by its container, and goes. */
+static void test_mislabeled_removed(void **state) {
+#define OWN "[{\"Id\":\"c1\",\"Names\":[\"/web.1.t1\"],\"ImageID\":\"sha256:1\",\"State\":\"running\",\"Labels\":{\"swarm.session\":\"abc\"," \
+            "\"com.docker.swarm.task.id\":\"t1\",\"com.docker.swarm.task.name\":\"web.1.t1\",\"com.docker.swarm.service.id\":\"s1\"}}]"
+        static const Exchange script[] = {
+                PING("1.44"),
+                { "GET /v1.44/services?", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, OWN },
+                { "GET /v1.44/services/s1", "200 OK", NULL, MISLABELED },
+                { "DELETE /v1.44/services/s1", "200 OK", NULL, NULL },
+                { "GET /v1.44/tasks?", "200 OK", NULL, "[]" },
+                { "GET /v1.44/containers/json?", "200 OK", NULL, "[]" },
+        };
+        World w;
+
+        world_open(&w, script, ELEMENTSOF(script));
+        remove_session(&w);
+        world_close(&w);
+}
+
 /* Who copied its service has a container with its labels that Swarm has named, and that is not the session's either. */
 static void test_copied(void **state) {
 #define COPY "[{\"Id\":\"c2\",\"Names\":[\"/copy.1.t2\"],\"ImageID\":\"sha256:1\",\"State\":\"running\",\"Labels\":{\"swarm.session\":\"abc\"," \
@@ -437,11 +480,13 @@ int main(void) {
                 cmocka_unit_test(test_answer_to_rest_lost),
                 cmocka_unit_test(test_service_of_another),
                 cmocka_unit_test(test_name_is_taken),
+                cmocka_unit_test(test_mislabeled),
                 cmocka_unit_test(test_fails_again),
                 cmocka_unit_test(test_mapped_users),
                 cmocka_unit_test(test_rest_without_tasks),
                 cmocka_unit_test(test_nothing_to_go_into),
                 cmocka_unit_test(test_renamed),
+                cmocka_unit_test(test_mislabeled_removed),
                 cmocka_unit_test(test_copied),
                 cmocka_unit_test(test_copied_and_absent),
         };
