@@ -76,6 +76,30 @@ void child_write_freeze(const Model *m, const char *value) {
         }
 }
 
+static bool child_is_frozen(const Model *m) {
+        int fd = openat(m->unified_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+        char events[128];
+        ssize_t n = fd >= 0 ? read(fd, events, sizeof(events)) : -1;
+
+        if (fd >= 0)
+                (void) close(fd);
+        return n >= 0 && memmem(events, (size_t) n, "frozen 1", strlen("frozen 1"));
+}
+
+/* runc answers when the kernel says so, which it does a moment before the child has left the processor. */
+void child_await_frozen(Fixture *f) {
+        static const struct timespec tick = { .tv_nsec = 10000000L };
+        uint64_t before, now = child_cpu(f);
+
+        if (f->model.unified_fd <= 0)
+                return;
+        do {
+                before = now;
+                (void) nanosleep(&tick, NULL);
+                now = child_cpu(f);
+        } while (before != now || !child_is_frozen(&f->model));
+}
+
 char child_read_freeze(const Model *m) {
         int fd = m->unified_fd > 0 ? openat(m->unified_fd, "cgroup.freeze", O_RDONLY | O_CLOEXEC) : -1;
         char c = 0;

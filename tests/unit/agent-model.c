@@ -128,6 +128,7 @@ static void answer_pause(Fixture *f, int fd) {
         else {
                 m->paused = true;
                 child_write_freeze(m, "1");
+                child_await_frozen(f);
                 m->events[0] = 0;
                 remember(m, PAUSED);
                 if (!m->drop_pause)

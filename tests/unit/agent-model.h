@@ -112,6 +112,7 @@ char child_freeze(Fixture *f);
 /* The same, with no control group of version 2: 0; and what runc does with it. */
 char child_read_freeze(const Model *m);
 void child_write_freeze(const Model *m, const char *value);
+void child_await_frozen(Fixture *f);
 /* Until it sleeps and its cpu time has come to rest: what a freeze would find. */
 void child_wait_quiet(Fixture *f);
 /* Whatever thaws lets it run: the child burns some cpu, however busy the machine is. */
