@@ -102,7 +102,7 @@ static const char *need_of(Session *s, const Snapshot *x) {
         if (generation == s->generation)
                 return "holds the files that the session runs from or will be restored from. Take a newer one first, or destroy the session.";
         /* Whoever saves that container without an index builds upon it. */
-        if (generation == s->observed_generation)
+        if (generation == s->observed_generation || streq_ptr(x->record.image, s->observed_image))
                 return "is what the session's container was made from, and the next save may build upon it. Hibernate or stop the session first.";
         if (is_to_be_restored(s, generation))
                 return "is to be restored by a job that waits. Cancel that job first.";

@@ -53,13 +53,23 @@ static void keep_proven(Session *s) {
                 session_keep_snapshot(s, proven);
 }
 
-/* A start that a crash cut off: which files it began from stands at the provider. */
+/* What the service names is what its container was made from, whatever number stands beside it. */
+static uint64_t observed_begin(const Session *s) {
+        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
+                if (i->record.phase == SNAPSHOT_KEPT && streq_ptr(i->record.image, s->observed_image))
+                        return i->record.generation;
+        return 0;
+}
+
+/* A start that a crash cut off: which files it began from stands at the provider. Of the number somebody may have removed the label. */
 static void adopt_start(Session *s) {
+        uint64_t from = s->observed_generation > 0 ? s->observed_generation : observed_begin(s);
+
         if (s->state != SESSION_RESUMING)
                 return;
         s->wanted = true;
-        if (s->observed_generation == 0 || session_find_snapshot(s, s->observed_generation))
-                session_set_generation(s, s->observed_generation);
+        if (from == 0 || session_find_snapshot(s, from))
+                session_set_generation(s, from);
 }
 
 /* With the generation that was asked for then, as far as the provider has heard of it. */
@@ -185,14 +195,6 @@ const char *session_exit_remark(const Session *s) {
         if (s->wanted && is_drained(session_find_node(s)))
                 return ", for its node is drained. It is started again when a node takes sessions";
         return s->exited_unhealthy ? " after its health check had failed, for which its provider ends it" : "";
-}
-
-/* What the service names is what its container was made from, whatever number stands beside it. */
-static uint64_t observed_begin(const Session *s) {
-        for (const Snapshot *i = s->snapshots; i; i = i->hh.next)
-                if (i->record.phase == SNAPSHOT_KEPT && streq_ptr(i->record.image, s->observed_image))
-                        return i->record.generation;
-        return 0;
 }
 
 /* Somebody else had it run, and had changed its service before, as a rollback does: no other files take the place of the newest in

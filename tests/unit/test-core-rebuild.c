@@ -60,12 +60,28 @@ static void test_rebuild_without_a_container(void **state) {
         }
 }
 
+/* The provider has such a session, with that record but for the name. */
+static Session *tell_renamed(Fixture *f, const char *label, const ProviderObservation *observation, const char *name) {
+        ProviderObservation told = *observation;
+        ProviderObserver observer;
+        json_t *o = json_loads(label, 0, NULL);
+
+        json_object_set_new(o, "name", json_string(name));
+        _cleanup_free_ char *record = json_dumps(o, 0);
+        json_decref(o);
+        told.record = record;
+        manager_observer(manager_find_provider(f->m, "fake"), &observer);
+        observer.on_session(f->p, &told, observer.userdata);
+        Session *s = manager_find_session(f->m, name);
+        assert_non_null(s);
+        return s;
+}
+
 /* A label that somebody has removed: the image is that of a generation all the same. */
 static void test_rebuild_without_a_number(void **state) {
         Fixture *f = *state;
         Session *s = create_running(f, "label");
         _cleanup_free_ char *label = NULL, *image = NULL;
-        ProviderObserver observer;
 
         for (unsigned i = 0; i < 2; i++) {
                 run_job(f, s, JOB_HIBERNATE, NULL);
@@ -74,20 +90,19 @@ static void test_rebuild_without_a_number(void **state) {
         }
         assert_int_equal(session_to_label(s, &label), 0);
         image = strdup(session_current_image(s));
-        json_t *o = json_loads(label, 0, NULL);
-        json_object_set_new(o, "name", json_string("other"));
-        _cleanup_free_ char *record = json_dumps(o, 0);
-        json_decref(o);
-        manager_observer(manager_find_provider(f->m, "fake"), &observer);
-        observer.on_session(f->p, &(const ProviderObservation) {
-                .session = "0abcdefghjkm", .exists = true, .image = image, .record = record,
-        }, observer.userdata);
-        s = manager_find_session(f->m, "other");
-        assert_non_null(s);
+        s = tell_renamed(f, label, &(const ProviderObservation) { .session = "0abcdefghjkm", .exists = true, .image = image }, "other");
         assert_int_equal(s->state, SESSION_STOPPED);
         assert_int_equal(s->generation, 2);
         assert_int_equal(s->next_generation, 3);
         assert_string_equal(session_current_image(s), image);
+
+        /* One that runs from it builds upon it, so it stays. */
+        s = tell_renamed(f, label, &(const ProviderObservation) {
+                .session = "1abcdefghjkm", .exists = true, .wanted = true, .image = image, .task = TASK_RUNNING, .container = "c",
+        }, "third");
+        assert_int_equal(s->state, SESSION_RUNNING);
+        assert_int_equal(s->generation, 2);
+        expect_refused(s, JOB_DELETE_SNAPSHOT, &(JobOptions) { .generation = 2 }, REFUSAL_BUSY);
 }
 
 static void back_up(Fixture *f) {
