@@ -11,7 +11,6 @@
 
 static void step_await_removal(SwarmCall *c);
 static void step_await_containers(SwarmCall *c);
-static void step_remove(SwarmCall *c);
 
 static void removal_goes_on(SwarmCall *c, swarm_step step) {
         if (swarm_call_expired(c))
@@ -101,30 +100,11 @@ static void ask_image(SwarmCall *c, const SwarmContainer *container) {
                 swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path }, on_image);
 }
 
-/* The session's own, which is not found by a label that somebody has changed or removed. */
-static bool is_mislabeled(const SwarmCall *c, const json_t *o, SwarmService *ret) {
-        return o && swarm_service_parse(o, ret) >= 0 && streq_ptr(ret->session, c->session) && ret->named && !ret->labeled;
-}
-
-static void remove_mislabeled(SwarmCall *c, const SwarmService *service) {
-        int r = free_and_strdup(&c->service, service->id);
-
-        if (r >= 0)
-                r = free_and_strdup(&c->name, service->name);
-        if (r < 0)
-                swarm_call_finish(c, r, NULL);
-        else
-                step_remove(c);
-}
-
 static void on_service(const EngineAnswer *a, void *userdata) {
         SwarmCall *c = userdata;
-        SwarmService service;
 
         c->engine = NULL;
-        if (a->outcome == ENGINE_OK && is_mislabeled(c, a->json, &service))
-                remove_mislabeled(c, &service);
-        else if (a->outcome == ENGINE_OK) {
+        if (a->outcome == ENGINE_OK) {
                 log_warning("Container %.12s of another service has the labels of session %s; it is left alone.", c->container, swarm_call_subject(c));
                 leave_alone(c);
         } else if (a->status == 404)
@@ -228,15 +208,51 @@ static void on_removed(const EngineAnswer *a, void *userdata) {
         step_await_removal(c);
 }
 
-static void step_remove(SwarmCall *c) {
-        _cleanup_free_ char *path = NULL;
+static void remove_service(SwarmCall *c) {
+        _cleanup_free_ char *path = strformat("/services/%s", c->service);
 
-        if (!c->service) {
-                step_await_containers(c);
+        swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_removed);
+}
+
+/* The session's own may have lost the label by which it is found, and is known by that of its container. */
+static void on_all_services(const EngineAnswer *a, void *userdata) {
+        SwarmCall *c = userdata;
+        SwarmService service;
+        const json_t *o;
+        size_t i;
+        int r = 0;
+
+        c->engine = NULL;
+        if (a->outcome != ENGINE_OK) {
+                swarm_call_fail(c, a, "look for the service of the session");
                 return;
         }
-        path = strformat("/services/%s", c->service);
-        swarm_call_engine(c, (EngineRequest) { .method = "DELETE", .path = path }, on_removed);
+        json_array_foreach(a->json, i, o) {
+                if (swarm_service_parse(o, &service) < 0 || !streq_ptr(service.session, c->session) || !service.named || service.labeled)
+                        continue;
+                r = free_and_strdup(&c->service, service.id);
+                if (r >= 0)
+                        r = free_and_strdup(&c->name, service.name);
+                break;
+        }
+        if (r < 0)
+                swarm_call_finish(c, r, NULL);
+        else if (c->service)
+                remove_service(c);
+        else
+                step_await_containers(c);
+}
+
+static void step_remove(SwarmCall *c) {
+        _cleanup_free_ char *filters = NULL, *path = NULL;
+
+        if (c->service) {
+                remove_service(c);
+                return;
+        }
+        filters = engine_filters("label", PROVIDER_LABEL_RECORD, NULL);
+        path = filters ? strformat("/services?filters=%s", filters) : NULL;
+        swarm_call_engine(c, (EngineRequest) { .method = "GET", .path = path, .list = true }, on_all_services);
 }
 
 int swarm_remove(Provider *p, const char *session, provider_done_cb cb, void *userdata, ProviderCall **ret) {

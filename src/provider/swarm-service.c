@@ -62,7 +62,8 @@ static void refuse_name(SwarmCall *c, const SwarmService *service) {
                 swarm_call_refuse(c, REFUSAL_SESSION_EXISTS,
                                   "The Swarm has a service named %s that is another session's, %s, as after the store was put back from a backup. Leave that service "
                                   "alone, or its files are lost. Use another name, such as that of a clone with the files of this session; when this session is "
-                                  "destroyed, the other one is taken up.", c->name, service->session);
+                                  "destroyed, the other one is taken up. One that the journal says to be destroyed, or that cannot be taken up, is nobody's any more: "
+                                  "docker service rm %s", c->name, service->session, c->name);
         else
                 swarm_call_refuse(c, REFUSAL_SESSION_EXISTS,
                                   "The Swarm has a service named %s that is not this session's. Use another name, or remove that service "

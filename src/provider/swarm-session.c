@@ -127,7 +127,8 @@ static int session_rekey(SwarmSession *ss, const char *service) {
 static void set_replicas(SwarmSession *ss, uint64_t replicas) {
         if (replicas > 1 && replicas != ss->replicas)
                 log_warning("Service %s was scaled to %" PRIu64 " tasks from outside, and a session is one: what another of its containers writes "
-                            "is not saved. Scale it back: docker service scale %s=1", strna(ss->name), replicas, strna(ss->name));
+                            "is not saved. Hibernate or stop the session: that saves its own container and ends the others. Do not scale it back, for Swarm may "
+                            "remove its own then.", strna(ss->name), replicas);
         ss->replicas = replicas;
         SET(ss, wanted, replicas > 0);
 }
