@@ -2,7 +2,7 @@
 #pragma once
 
 /* A blob as it was sent, in pieces with a checksum each, so that reading it back can be compared in any part of it, by several
- * connections at once, at a tenth of the cost of a digest. The checksum is for what storage and networks do to bytes. It proves nothing
+ * connections at once, at a fraction of the cost of a digest. The checksum is for what storage and networks do to bytes. It proves nothing
  * against somebody who makes others of the same checksum on purpose; whoever restores the blob checks its digest. */
 
 #include "basic/macro.h"
