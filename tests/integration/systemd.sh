@@ -76,7 +76,7 @@ ok "it runs as its own user, and keeps its capabilities out of force" '
         status=$(cat /proc/$('"$PID"')/status)
         grep -E "^Uid:\s+$(id -u swarm-orchestrator)\s" <<<"$status"
         grep -E "^CapEff:\s+0+$" <<<"$status"
-        grep -E "^CapPrm:\s+0000000000200026$" <<<"$status"'
+        grep -E "^CapPrm:\s+0000000010200026$" <<<"$status"'
 
 ok "hibernate and restore keep the files" '
         docker exec $('"$CONTAINER"') sh -c "echo kept >/home/file"
