@@ -35,8 +35,10 @@ class SilentFile:
         if self.opener == 0:
             self.open_it(theirs)
         theirs.close()
-        threading.Thread(target=self.serve, daemon=True).start()
-        data, control, *_ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+        control = None
+        if ours.recv(1):        # before it is mounted, the device gives nobody anything but an error
+            threading.Thread(target=self.serve, daemon=True).start()
+            _, control, *_ = ours.recvmsg(1, socket.CMSG_SPACE(4))
         os.waitpid(self.opener, 0)
         ours.close()
         if not control:
@@ -51,6 +53,7 @@ class SilentFile:
             _checked(LIBC.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
             options = f"fd={self.device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
             _checked(LIBC.mount(b"silent", b"/mnt", b"fuse", 0, options.encode()))
+            to.send(b"m")
             fd = os.open("/mnt/file", os.O_RDWR)
             to.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
         finally:
